@@ -1,0 +1,2 @@
+// Package amount is at the bottom.
+package amount

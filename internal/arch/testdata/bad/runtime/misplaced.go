@@ -1,0 +1,2 @@
+// Package misplaced would be named runtime by its folder.
+package misplaced
