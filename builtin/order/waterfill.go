@@ -39,11 +39,14 @@ type fraction struct {
 // that on entry.
 func fill(total, unit amount.Amount, claims []claim) {
 	clampWeights(claims)
-	left, weights := total, amount.Amount(0)
+	var left, weights, needs amount.Amount = total, 0, 0
 	for i := range claims {
 		weights = weights.Add(claims[i].weight)
+		needs = needs.Add(claims[i].need)
 	}
-	slices.SortFunc(claims, byLevel)
+	if needs > total { // else everyone is under the level, in any order
+		slices.SortFunc(claims, byLevel)
+	}
 	for len(claims) > 0 && compareProducts(claims[0].need, weights, left, claims[0].weight) <= 0 {
 		claims[0].got = claims[0].need
 		left -= claims[0].need
