@@ -34,8 +34,10 @@ func CheckPackageDocs(t Tree) ([]Finding, error) {
 	var out []Finding
 	for _, dir := range slices.Sorted(maps.Keys(documented)) {
 		if !documented[dir] {
-			out = append(out, Finding{dir, 0, "the package has no doc comment, so a newcomer can't tell what it is for",
-				"begin one file with: // Package " + path.Base(dir) + " …"})
+			out = append(out, Finding{
+				dir, 0, "the package has no doc comment, so a newcomer can't tell what it is for",
+				"begin one file with: // Package " + path.Base(dir) + " …",
+			})
 		}
 	}
 	return out, nil
@@ -55,12 +57,16 @@ func CheckLayout(t Tree) ([]Finding, error) {
 			return nil, err
 		}
 		if n := bytes.Count(src, []byte("\n")); n > MaxLines && !generated(f, src) {
-			out = append(out, Finding{f, 0, fmt.Sprintf("%d lines are more than %d", n, MaxLines),
-				"find the second thing that the file is about and give it its own"})
+			out = append(out, Finding{
+				f, 0, fmt.Sprintf("%d lines are more than %d", n, MaxLines),
+				"find the second thing that the file is about and give it its own",
+			})
 		}
 		if slices.Contains([]string{"builtin", "runtime"}, path.Dir(f)) {
-			out = append(out, Finding{f, 0, "a package here would be named like Go's own",
-				"put the code into a sub-package"})
+			out = append(out, Finding{
+				f, 0, "a package here would be named like Go's own",
+				"put the code into a sub-package",
+			})
 		}
 	}
 	return out, nil

@@ -1,0 +1,61 @@
+# Muster's commands. `make` alone lists them. Go is all they need: guests are
+# built by the same Go toolchain, and the linter comes as a Go tool from
+# tools/go.mod.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Settings, as in: make bench BENCH=Cycle PKG=./builtin/cycle BENCHTIME=3s
+BENCH     ?= .
+BENCHTIME ?= 1s
+FUZZTIME  ?= 10s
+PKG       ?= ./...
+
+# Modules of their own beside the main one: the guests' SDK and the policies that
+# we ship, so that neither carries the host's dependencies.
+NESTED := $(patsubst %/go.mod,%,$(wildcard sdk/go/go.mod policies/library/go.mod))
+
+# Which guests there are and how each is built; adds prerequisites to `guests`.
+include $(wildcard policies/library/guests.mk)
+
+.PHONY: help
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: demo
+demo: build ## play the two- and five-queue stories on a simulated GPU cluster
+	bin/muster demo
+
+.PHONY: test
+test: guests ## run all tests of all modules
+	go test ./...
+	@for m in $(NESTED); do echo "cd $$m && go test ./..."; (cd $$m && go test ./...); done
+
+.PHONY: check
+check: guests ## generate, tidy, format and lint; fails if that changes a file
+	tools/check.sh $(NESTED)
+
+.PHONY: race
+race: guests ## run the tests of the runtime and of the cycle under the race detector
+	go test -race ./runtime/... ./builtin/cycle/...
+
+.PHONY: bench
+bench: guests ## run the benchmarks once (BENCH, BENCHTIME and PKG choose)
+	go test -run '^$$' -bench '$(BENCH)' -benchtime '$(BENCHTIME)' $(PKG)
+
+.PHONY: fuzz
+fuzz: guests ## run each fuzz target for FUZZTIME (10s)
+	tools/fuzz.sh '$(FUZZTIME)'
+
+.PHONY: build
+build: guests ## build bin/muster and the Wasm policies
+	go build -o bin/muster ./cmd/muster
+
+.PHONY: guests
+guests: ## build the Wasm policies of policies/library
+
+.PHONY: clean
+clean: ## remove what the other commands built
+	rm -rf bin
+	find policies sdk conformance runtime -name '*.wasm' -delete 2>/dev/null || true

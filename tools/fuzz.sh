@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Runs every fuzz target of the main module for a while, one after the other.
+#
+# usage: tools/fuzz.sh DURATION
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+grep -rlE '^func Fuzz[A-Z]' --include='*_test.go' --exclude-dir=testdata \
+	builtin policies hostabi runtime conformance cmd 2>/dev/null | sort | while read -r file; do
+	for target in $(sed -nE 's/^func (Fuzz[A-Za-z0-9_]+)\(.*/\1/p' "$file"); do
+		echo "fuzz: $target in $(dirname "$file")"
+		go test -run '^$' -fuzz "^$target\$" -fuzztime "$1" "./$(dirname "$file")" </dev/null
+	done
+done
