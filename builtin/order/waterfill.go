@@ -38,15 +38,15 @@ type fraction struct {
 // All products are exact in 128 bits. The order of the claims on return is not
 // that on entry.
 func fill(total, unit amount.Amount, claims []claim) {
+	if everyoneFits(total, claims) {
+		return
+	}
 	clampWeights(claims)
-	var left, weights, needs amount.Amount = total, 0, 0
+	left, weights := total, amount.Amount(0)
 	for i := range claims {
 		weights = weights.Add(claims[i].weight)
-		needs = needs.Add(claims[i].need)
 	}
-	if needs > total { // else everyone is under the level, in any order
-		slices.SortFunc(claims, byLevel)
-	}
+	slices.SortFunc(claims, byLevel)
 	for len(claims) > 0 && compareProducts(claims[0].need, weights, left, claims[0].weight) <= 0 {
 		claims[0].got = claims[0].need
 		left -= claims[0].need
@@ -54,6 +54,17 @@ func fill(total, unit amount.Amount, claims []claim) {
 		claims = claims[1:]
 	}
 	shareWhole(left, weights, unit, claims)
+}
+
+// everyoneFits gives all claims what they need if there is enough of it: the
+// common case, which needs no order.
+func everyoneFits(total amount.Amount, claims []claim) bool {
+	var needs amount.Amount
+	for i := range claims {
+		needs = needs.Add(claims[i].need)
+		claims[i].got = claims[i].need
+	}
+	return needs <= total
 }
 
 // shareWhole shares total among claims that all need more than their part of it.
