@@ -1,0 +1,147 @@
+// Package gang places the tasks of a job: all that must run together, or none.
+package gang
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/musterhq/muster/builtin/amount"
+	"github.com/musterhq/muster/builtin/pack"
+	"github.com/musterhq/muster/builtin/quota"
+	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/builtin/world"
+)
+
+// Failure is why a gang found no place. It is plain numbers; Explain of package
+// pack turns it into counts of nodes when somebody asks.
+type Failure struct {
+	Group  int   // the task group that found no node
+	Placed int32 // tasks that had found one
+	Of     int32 // tasks needed
+	// Types whose quota was full, as bits of pack; 0 if none was.
+	Banned uint64
+	// Typed is the full typed account behind Banned.
+	Typed quota.Block
+}
+
+// Place finds places for all missing gang tasks of a job, in the given state, or
+// changes nothing and says why. Quota other than that of single GPU types has
+// been checked by the caller for the gang as a whole.
+//
+// Equal tasks are placed exactly: if the nodes have room for them, they are
+// placed. With several shapes the largest go first, which may miss a packing that
+// a search would find (bin packing is NP-hard); a second try, smallest first,
+// catches most of those.
+func Place(x *pack.Index, w *world.World, j *world.Job, s world.State, now spec.Time) ([]*world.Task, Failure) {
+	groups := bySize(w, j)
+	placed, fail := try(x, w, j, groups, s, now)
+	if placed == nil && len(groups) > 1 {
+		slices.Reverse(groups)
+		if again, _ := try(x, w, j, groups, s, now); again != nil {
+			return again, Failure{}
+		}
+	}
+	return placed, fail
+}
+
+// bySize orders the groups by what a task asks, GPUs before cpu, largest first.
+func bySize(w *world.World, j *world.Job) []int {
+	groups := make([]int, len(j.Groups))
+	for i := range groups {
+		groups[i] = i
+	}
+	ask := func(g int, d amount.Dim) amount.Amount {
+		a, _ := w.Shapes[j.Groups[g].Shape].Request.Get(d)
+		return a
+	}
+	slices.SortStableFunc(groups, func(a, b int) int {
+		return cmp.Or(cmp.Compare(ask(b, amount.GPU), ask(a, amount.GPU)), cmp.Compare(ask(b, amount.CPU), ask(a, amount.CPU)))
+	})
+	return groups
+}
+
+func try(x *pack.Index, w *world.World, j *world.Job, groups []int, s world.State, now spec.Time) ([]*world.Task, Failure) {
+	of := j.GangMissing()
+	placed := make([]*world.Task, 0, of)
+	mark := w.Mark()
+	for _, gi := range groups {
+		g := &j.Groups[gi]
+		for g.Placed+g.Finished < g.Min {
+			t, fail := One(x, w, j, gi, s, now)
+			if t == nil {
+				w.Rollback(mark)
+				fail.Placed, fail.Of = int32(len(placed)), of
+				return nil, fail
+			}
+			placed = append(placed, t)
+		}
+	}
+	w.Keep(mark)
+	return placed, Failure{}
+}
+
+// One places the next pending task of a group, or says why it can't.
+func One(x *pack.Index, w *world.World, j *world.Job, group int, s world.State, now spec.Time) (*world.Task, Failure) {
+	t := j.NextPending(group)
+	if t == nil {
+		return nil, Failure{Group: group}
+	}
+	shape := j.Groups[group].Shape
+	banned, block := fullTypes(w, j, shape)
+	n, ok := x.Best(shape, banned, j)
+	if !ok {
+		return nil, Failure{Group: group, Of: 1, Banned: banned, Typed: block}
+	}
+	w.Place(t, n, x.Devices(shape, n), s, now)
+	return t, Failure{}
+}
+
+// fullTypes is the set of GPU types that the job's quota has no room for.
+func fullTypes(w *world.World, j *world.Job, shape world.ShapeID) (banned uint64, block quota.Block) {
+	gpu, ok := w.Shapes[shape].Request.Get(amount.GPU)
+	if !ok || !w.Quota.TypedMax(j.Queue) {
+		return 0, block
+	}
+	for c := range w.Classes {
+		class := &w.Classes[c]
+		if !class.HasType || banned&pack.TypeBit(class.Typed) != 0 {
+			continue
+		}
+		if b := w.Quota.Fits(j.Chain, amount.List{{Dim: class.Typed, Amount: gpu}}, 1); b.Blocked {
+			banned |= pack.TypeBit(class.Typed)
+			block = b
+		}
+	}
+	return banned, block
+}
+
+// NextSurplus is the first group, in order of declaration, that has a pending
+// task above its gang; -1 if there is none.
+func NextSurplus(j *world.Job) int {
+	for i := range j.Groups {
+		g := &j.Groups[i]
+		if g.Placed+g.Finished < g.Size && j.NextPending(i) != nil {
+			return i
+		}
+	}
+	return -1
+}
+
+// Missing is the sum of what the missing gang tasks ask for.
+func Missing(w *world.World, j *world.Job, into []amount.Amount) amount.List {
+	clear(into)
+	for i := range j.Groups {
+		g := &j.Groups[i]
+		n := int64(max(0, g.Min-g.Placed-g.Finished))
+		for _, e := range w.Shapes[g.Shape].Request {
+			into[e.Dim] = into[e.Dim].Add(e.Amount.Mul(n))
+		}
+	}
+	var l amount.List
+	for d, a := range into {
+		if a != 0 {
+			l = append(l, amount.Entry{Dim: amount.Dim(d), Amount: a})
+		}
+	}
+	return l
+}

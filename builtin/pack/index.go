@@ -1,0 +1,200 @@
+package pack
+
+import (
+	"github.com/musterhq/muster/builtin/amount"
+	"github.com/musterhq/muster/builtin/world"
+)
+
+// Index answers "which node" for a world. It is a cache: an Index made anew gives
+// the same answers.
+type Index struct {
+	w        *world.World
+	strategy Strategy
+	views    map[viewKey]*view
+	largest  [2]amount.Amount // cpu and GPUs of the largest node
+
+	typical      []Typical
+	typicalRuns  [][]bool
+	typicalTasks int64 // World.SeenTasks when typical was computed
+	pinned       bool
+
+	nodes      int // nodes and epoch of largest
+	before     []int64
+	known      []bool
+	fragCursor world.Cursor
+	scratch    []int32
+
+	// Filter, if set, has the last word on a node that the index found: an adapter
+	// asks the predicates here that the core does not know. A node it refuses is
+	// not offered for the shape again until the node changes.
+	Filter func(world.ShapeID, world.NodeIx) bool
+}
+
+type viewKey struct {
+	shape  world.ShapeID
+	banned uint64
+}
+
+// view is a tournament tree: node i of Order stands at leaf size+i, and every
+// inner node holds the larger of its two children.
+type view struct {
+	shape    world.ShapeID
+	banned   uint64
+	strategy Strategy
+	size     int
+	tree     []int32
+	cursor   world.Cursor
+	fresh    bool
+}
+
+// NewIndex returns an index over a world.
+func NewIndex(w *world.World, s Strategy) *Index {
+	return &Index{w: w, strategy: s, views: map[viewKey]*view{}}
+}
+
+// Strategy is the rule of the index.
+func (x *Index) Strategy() Strategy { return x.strategy }
+
+// PinTypicals fixes the kinds of tasks that fragmentation is measured against,
+// instead of those submitted so far.
+func (x *Index) PinTypicals(t []Typical) {
+	x.setTypicals(t)
+	x.pinned = true
+}
+
+func (x *Index) setTypicals(t []Typical) {
+	x.typical = t
+	x.typicalRuns = make([][]bool, len(t))
+	x.typicalTasks = x.w.SeenTasks
+	x.before = nil
+	clear(x.views)
+}
+
+// Refresh brings what the scores depend on up to date. Call it at the start of a
+// cycle: within one, scores must not change their meaning. Typical tasks are
+// counted again when as many new ones have come as were counted the last time.
+func (x *Index) Refresh() {
+	x.w.Order()
+	if largest := x.largestNode(); largest != x.largest || len(x.w.Nodes) != x.nodes {
+		x.largest, x.nodes = largest, len(x.w.Nodes)
+		x.before = nil
+		clear(x.views)
+	}
+	if x.strategy == Fragmentation && !x.pinned && x.w.SeenTasks-x.typicalTasks >= max(1, x.typicalTasks) {
+		x.setTypicals(Typicals(x.w))
+	}
+}
+
+func (x *Index) largestNode() (largest [2]amount.Amount) {
+	for c := range x.w.Classes {
+		for i, d := range [...]amount.Dim{amount.CPU, amount.GPU} {
+			a, _ := x.w.Classes[c].Capacity.Get(d)
+			largest[i] = max(largest[i], a)
+		}
+	}
+	return largest
+}
+
+// Best is the node for one more task of a shape: the highest score, the first in
+// order of names among equals. Types whose bit is set in banned are left out.
+// Nodes reserved for job are looked at too; nil means for no job.
+func (x *Index) Best(s world.ShapeID, banned uint64, job *world.Job) (world.NodeIx, bool) {
+	v := x.view(s, banned)
+	for {
+		n, score := v.top(x.w)
+		if job != nil && job.Reserved > 0 {
+			n, score = x.bestReserved(v, job, n, score)
+		}
+		if score == noRoom {
+			return world.NoNode, false
+		}
+		if x.Filter == nil || x.Filter(s, n) {
+			return n, true
+		}
+		v.set(int(x.w.Position(n)), noRoom)
+	}
+}
+
+// bestReserved looks through the nodes that are kept for the job.
+func (x *Index) bestReserved(v *view, job *world.Job, n world.NodeIx, score int32) (world.NodeIx, int32) {
+	for _, r := range x.w.Order() {
+		nd := &x.w.Nodes[r]
+		if nd.ReservedFor != job || !nd.Present || nd.Cordoned || !x.allowed(v, nd) {
+			continue
+		}
+		shape := &x.w.Shapes[v.shape]
+		if !x.room(shape, r) {
+			continue
+		}
+		if s := x.worth(v, shape, r); n == world.NoNode || s >= score {
+			n, score = r, s
+		}
+	}
+	return n, score
+}
+
+func (x *Index) view(s world.ShapeID, banned uint64) *view {
+	key := viewKey{s, banned}
+	v := x.views[key]
+	if v == nil {
+		v = &view{shape: s, banned: banned, strategy: x.strategy}
+		x.views[key] = v
+	}
+	order := x.w.Order()
+	caughtUp := x.w.Touched(&v.cursor, func(n world.NodeIx) {
+		if v.fresh {
+			v.set(int(x.w.Position(n)), x.score(v, n))
+		}
+	})
+	if !v.fresh || !caughtUp {
+		v.rebuild(x, order)
+	}
+	return v
+}
+
+func (v *view) rebuild(x *Index, order []world.NodeIx) {
+	v.size = 1
+	for v.size < len(order) {
+		v.size *= 2
+	}
+	v.tree = make([]int32, 2*v.size)
+	for i := range v.size {
+		v.tree[v.size+i] = noRoom
+		if i < len(order) {
+			v.tree[v.size+i] = x.score(v, order[i])
+		}
+	}
+	for i := v.size - 1; i > 0; i-- {
+		v.tree[i] = max(v.tree[2*i], v.tree[2*i+1])
+	}
+	v.fresh = true
+}
+
+// set changes one leaf and the path above it, as far as it matters.
+func (v *view) set(i int, score int32) {
+	i += v.size
+	v.tree[i] = score
+	for i >>= 1; i > 0; i >>= 1 {
+		m := max(v.tree[2*i], v.tree[2*i+1])
+		if v.tree[i] == m {
+			return
+		}
+		v.tree[i] = m
+	}
+}
+
+// top is the first node with the highest score.
+func (v *view) top(w *world.World) (world.NodeIx, int32) {
+	best := v.tree[1]
+	if best == noRoom {
+		return world.NoNode, noRoom
+	}
+	i := 1
+	for i < v.size {
+		i *= 2
+		if v.tree[i] != best {
+			i++
+		}
+	}
+	return w.Order()[i-v.size], best
+}

@@ -1,0 +1,207 @@
+package world
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/musterhq/muster/builtin/amount"
+	"github.com/musterhq/muster/builtin/spec"
+)
+
+// AddNode registers a node, or applies a change of a known one: labels, taints
+// and capacity may change while tasks run on it. Call Quota.Rescale after a batch.
+func (w *World) AddNode(s spec.Node) NodeIx {
+	w.Epoch++
+	list, typed := w.capacityOf(s)
+	n, known := w.nodeIx[s.Name]
+	if !known {
+		n = NodeIx(len(w.Nodes))
+		w.nodeIx[s.Name] = n
+		w.Nodes = append(w.Nodes, Node{Name: s.Name})
+		w.full = append(w.full, 0)
+		for range w.r {
+			w.free = append(w.free, 0)
+		}
+		w.sorted = false
+	}
+	nd := &w.Nodes[n]
+	w.Quota.AddCapacity(negated(nd.capacity))
+	w.resize(n, list)
+	nd.Spec, nd.Present, nd.Cordoned, nd.capacity = s, true, s.Unschedulable, list
+	nd.HasType, nd.Typed = typed != "", 0
+	if nd.HasType {
+		nd.Typed, _ = w.Res.Lookup(typed)
+	}
+	w.Quota.AddCapacity(list)
+	nd.Class = w.classOf(nd)
+	w.grew(nd.Class)
+	w.touch(n)
+	return n
+}
+
+// capacityOf interns the node's resources and adds the typed GPU amount.
+func (w *World) capacityOf(s spec.Node) (list amount.List, typed string) {
+	caps := slices.Clone(s.Capacity)
+	if g, ok := caps.Get(amount.GPUName); ok && g > 0 && s.GPUType != "" {
+		typed = amount.TypedGPU(s.GPUType)
+		caps = caps.Set(typed, g)
+	}
+	for _, c := range caps {
+		w.Res.Intern(c.Name)
+	}
+	w.Grow()
+	return w.List(caps), typed
+}
+
+// List turns named amounts into a sparse vector of this world.
+func (w *World) List(rs spec.Resources) amount.List {
+	l := make(amount.List, 0, len(rs))
+	for _, r := range rs {
+		l = append(l, amount.Entry{Dim: w.Res.Intern(r.Name), Amount: r.Amount})
+	}
+	slices.SortFunc(l, func(a, b amount.Entry) int { return int(a.Dim) - int(b.Dim) })
+	return l
+}
+
+// resize adds the difference of the new capacity to what is free.
+func (w *World) resize(n NodeIx, list amount.List) {
+	row := w.Free(n)
+	for _, e := range w.Nodes[n].capacity {
+		row[e.Dim] = row[e.Dim].Sub(e.Amount)
+	}
+	for _, e := range list {
+		row[e.Dim] = row[e.Dim].Add(e.Amount)
+	}
+	gpus, _ := list.Get(amount.GPU)
+	w.resizeDevices(n, int32(gpus/1000))
+}
+
+// resizeDevices keeps the devices that stay as they are. Devices that go leave
+// the tasks on them with a mask beyond the end, which release ignores.
+func (w *World) resizeDevices(n NodeIx, devices int32) {
+	nd := &w.Nodes[n]
+	if nd.Devices == devices {
+		return
+	}
+	old := slices.Clone(w.Dev(n))
+	nd.devOff, nd.Devices = int32(len(w.dev)), devices
+	for i := range devices {
+		free := int32(1000)
+		if int(i) < len(old) {
+			free = old[i]
+		}
+		w.dev = append(w.dev, free)
+	}
+	w.countFull(n)
+}
+
+func (w *World) countFull(n NodeIx) {
+	w.full[n] = 0
+	for _, d := range w.Dev(n) {
+		if d == 1000 {
+			w.full[n]++
+		}
+	}
+}
+
+// RemoveNode takes a node out of the pool and returns the tasks that were on it,
+// in order of job and index. They are taken off: the caller decides what becomes
+// of them. Call Quota.Rescale after a batch.
+func (w *World) RemoveNode(n NodeIx) []*Task {
+	w.Epoch++
+	nd := &w.Nodes[n]
+	tasks := w.TasksOn(n)
+	for _, t := range tasks {
+		w.Release(t)
+	}
+	if nd.ReservedFor != nil {
+		w.Reserve(n, nil)
+	}
+	w.Quota.AddCapacity(negated(nd.capacity))
+	w.resize(n, nil)
+	nd.capacity, nd.Present, nd.Cordoned = nil, false, true
+	w.touch(n)
+	return tasks
+}
+
+func negated(l amount.List) amount.List {
+	out := slices.Clone(l)
+	for i := range out {
+		out[i].Amount = -out[i].Amount
+	}
+	return out
+}
+
+// TasksOn lists the tasks on a node in order of job id, group and index.
+func (w *World) TasksOn(n NodeIx) []*Task {
+	var ts []*Task
+	for t := w.Nodes[n].head; t != nil; t = t.next {
+		ts = append(ts, t)
+	}
+	slices.SortFunc(ts, compareTasks)
+	return ts
+}
+
+func compareTasks(a, b *Task) int {
+	if c := strings.Compare(a.Job.Spec.ID, b.Job.Spec.ID); c != 0 {
+		return c
+	}
+	return int(a.Index) - int(b.Index)
+}
+
+// Order brings the positions of nodes up to date: names in ascending order.
+// Positions are what breaks ties, whatever the order in which nodes arrived.
+func (w *World) Order() []NodeIx {
+	if w.sorted {
+		return w.byOrder
+	}
+	w.byOrder = w.byOrder[:0]
+	for i := range w.Nodes {
+		w.byOrder = append(w.byOrder, NodeIx(i))
+	}
+	slices.SortFunc(w.byOrder, func(a, b NodeIx) int { return strings.Compare(w.Nodes[a].Name, w.Nodes[b].Name) })
+	for i, n := range w.byOrder {
+		w.Nodes[n].order = int32(i)
+	}
+	w.sorted = true
+	w.touchGen++ // whoever indexed nodes by position starts over
+	w.touched = w.touched[:0]
+	return w.byOrder
+}
+
+// Position is a node's place in Order.
+func (w *World) Position(n NodeIx) int32 { return w.Nodes[n].order }
+
+// Reserve keeps every job but one off a node; nil lifts it. It is undone by
+// Rollback.
+func (w *World) Reserve(n NodeIx, j *Job) {
+	nd := &w.Nodes[n]
+	w.log(change{op: opReserve, node: n, job: nd.ReservedFor})
+	w.setReserved(n, j)
+}
+
+func (w *World) setReserved(n NodeIx, j *Job) {
+	nd := &w.Nodes[n]
+	if nd.ReservedFor != nil {
+		nd.ReservedFor.Reserved--
+		w.grew(nd.Class)
+	}
+	nd.ReservedFor = j
+	if j != nil {
+		j.Reserved++
+	}
+	w.touch(n)
+}
+
+// Usable says whether a job may use a node at all, apart from room: present, not
+// cordoned, not reserved for another.
+func (w *World) Usable(n NodeIx, j *Job) bool {
+	nd := &w.Nodes[n]
+	return nd.Present && !nd.Cordoned && (nd.ReservedFor == nil || nd.ReservedFor == j)
+}
+
+// Describe prints a node for failures of tests and for people.
+func (w *World) Describe(n NodeIx) string {
+	return fmt.Sprintf("%s free=%v dev=%v", w.Nodes[n].Name, w.Free(n), w.Dev(n))
+}
