@@ -224,18 +224,17 @@ func (v *purity) callee(call *ast.CallExpr) (pkg, name string) {
 func (v *purity) excused(n ast.Node) bool { return v.anyOrder[v.line(n.Pos())-1] }
 
 // checkRange allows a range over a map only where its order can't be seen: the
-// loop collects into slices that are sorted afterwards in the same function, or
-// the comment AnyOrder says why it does not matter.
+// loop only collects into slices that are sorted afterwards in the same function,
+// or deletes what it has come to; or the comment AnyOrder says why it does not
+// matter.
 func (v *purity) checkRange(loop *ast.RangeStmt, body *ast.BlockStmt) {
 	tv, ok := v.info.Types[loop.X]
 	if !ok || !isMap(tv.Type) || v.excused(loop) {
 		return
 	}
-	into := map[string]bool{}
-	if collects(loop.Body.List, into) && len(into) > 0 && body != nil {
-		if missing := v.unsorted(into, loop, body); len(missing) == 0 {
-			return
-		}
+	c := collector{loop: loop, into: map[string]bool{}}
+	if c.harmless(loop.Body.List) && body != nil && !v.unsorted(c.into, loop, body) {
+		return
 	}
 	v.report(loop, "a range over a map has a random order",
 		"collect the keys into a slice, sort it in the same function and range over that, or write "+AnyOrder+"REASON on the line above")
@@ -255,30 +254,46 @@ func isMap(t types.Type) bool {
 	return ok
 }
 
-// collects says whether statements do nothing but append to slices, whose
-// expressions it adds to into, possibly under a condition.
-func collects(list []ast.Stmt, into map[string]bool) bool {
+// collector looks at the body of one loop over a map.
+type collector struct {
+	loop *ast.RangeStmt
+	into map[string]bool // expressions of the slices that the loop appends to
+}
+
+// harmless says whether statements do nothing but append to slices and delete
+// the loop's own key from the map, possibly under a condition.
+func (c collector) harmless(list []ast.Stmt) bool {
 	for _, s := range list {
+		ok := false
 		switch s := s.(type) {
 		case *ast.AssignStmt:
-			target, ok := appendTarget(s)
-			if !ok {
-				return false
+			var target string
+			if target, ok = appendTarget(s); ok {
+				c.into[target] = true
 			}
-			into[target] = true
+		case *ast.ExprStmt:
+			ok = c.deletesKey(s.X)
 		case *ast.IfStmt:
-			if s.Init != nil || s.Else != nil || !collects(s.Body.List, into) {
-				return false
-			}
+			ok = s.Init == nil && s.Else == nil && c.harmless(s.Body.List)
 		case *ast.BranchStmt:
-			if s.Tok != token.CONTINUE {
-				return false
-			}
-		default:
+			ok = s.Tok == token.CONTINUE
+		}
+		if !ok {
 			return false
 		}
 	}
 	return true
+}
+
+func (c collector) deletesKey(e ast.Expr) bool {
+	call, ok := e.(*ast.CallExpr)
+	if !ok || len(call.Args) != 2 || c.loop.Key == nil {
+		return false
+	}
+	fun, ok := call.Fun.(*ast.Ident)
+	return ok && fun.Name == "delete" &&
+		types.ExprString(call.Args[0]) == types.ExprString(c.loop.X) &&
+		types.ExprString(call.Args[1]) == types.ExprString(c.loop.Key)
 }
 
 // appendTarget returns x of a statement x = append(x, …).
@@ -298,9 +313,9 @@ func appendTarget(s *ast.AssignStmt) (string, bool) {
 	return target, true
 }
 
-// unsorted lists the targets that no call of sort or slices puts into order
-// after the loop.
-func (v *purity) unsorted(into map[string]bool, loop *ast.RangeStmt, body *ast.BlockStmt) []string {
+// unsorted says whether one of the slices is put into order by no call of sort or
+// slices after the loop.
+func (v *purity) unsorted(into map[string]bool, loop *ast.RangeStmt, body *ast.BlockStmt) bool {
 	left := maps.Clone(into)
 	ast.Inspect(body, func(n ast.Node) bool {
 		call, ok := n.(*ast.CallExpr)
@@ -313,7 +328,7 @@ func (v *purity) unsorted(into map[string]bool, loop *ast.RangeStmt, body *ast.B
 		}
 		return true
 	})
-	return slices.Sorted(maps.Keys(left))
+	return len(left) > 0
 }
 
 // enclosingBody is the body of the innermost function around the last node of a

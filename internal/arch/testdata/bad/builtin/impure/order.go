@@ -105,3 +105,31 @@ func Generic[M ~map[string]int](m M) (s string) {
 	}
 	return s
 }
+
+// Prune deletes what it has come to, which any order does alike.
+func Prune(m map[string]int) {
+	for k, v := range m {
+		if v == 0 {
+			delete(m, k)
+		}
+	}
+}
+
+// PruneOther deletes from another map until that is small enough.
+func PruneOther(m, other map[string]int) {
+	for k := range m { // want "random order"
+		if len(other) > 3 {
+			delete(other, k)
+		}
+	}
+}
+
+// Once stops at the first.
+func Once(m map[string]int, keys []string) []string {
+	for k := range m { // want "random order"
+		keys = append(keys, k)
+		break
+	}
+	slices.Sort(keys)
+	return keys
+}
