@@ -74,19 +74,20 @@ func (p *Problems) require(r record, name string) (cell, bool) {
 // decimal reads text as a decimal number with at most `digits` significant
 // places after the point, scaled by 10^digits, without floating point. Places
 // beyond are refused unless they are zeros, except for times, where they are
-// cut: traces write more than nanoseconds.
+// cut: traces write more than nanoseconds. What is returned beside a problem is
+// within the limits, so that the reader can go on to find the next one.
 func (p *Problems) decimal(c cell, digits int, low, high int64) int64 {
 	text := c.text
 	negative := strings.HasPrefix(text, "-")
 	whole, frac, _ := strings.Cut(strings.TrimPrefix(text, "-"), ".")
 	if whole == "" || strings.Trim(whole+frac, "0123456789") != "" {
 		p.at(c, CodeNumber, fmt.Sprintf("%s: %q is not a number", c.name, clip(text)), "write digits with at most one point, no exponent")
-		return 0
+		return low
 	}
 	if len(frac) > digits {
 		if rest := frac[digits:]; digits != nanoDigits && strings.Trim(rest, "0") != "" {
 			p.at(c, CodeNumber, fmt.Sprintf("%s: %q has too many decimal places", c.name, clip(text)), fmt.Sprintf("at most %d are kept", digits))
-			return 0
+			return low
 		}
 		frac = frac[:digits]
 	}

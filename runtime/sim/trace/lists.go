@@ -83,8 +83,9 @@ func parseChronus(src source, o Options, ps *Problems) *Trace {
 		case gpus == 0:
 			dropped++
 		default:
-			users[user.text] = true
-			j.ID, j.Queue, j.User = "j"+id.text, "root."+queueName(user.text), user.text
+			queue := queueName(user.text)
+			users[queue] = true
+			j.ID, j.Queue, j.User = "j"+id.text, "root."+queue, user.text
 			j.Tasks = []spec.TaskGroup{gangOf(gpus, perNode)}
 			jr.add(id, j)
 		}

@@ -16,6 +16,7 @@ var phillyVCs = []share{
 	{"6c71a0", 32}, {"2869ce", 16}, {"ed69ec", 8}, {"103959", 8}, {"0e4a51", 32},
 }
 
+// share is a queue's part of a pool; its name is fit for a queue.
 type share struct {
 	name  string
 	nodes int64
@@ -57,6 +58,7 @@ func readPhillyVCs(src source, ps *Problems) []share {
 	var out []share
 	for s := openSheet(src, ps, []string{"vc", "node num"}, nil); s.next(); {
 		c, ok := ps.require(s, "vc")
+		c.text = queueName(c.text)
 		if slices.ContainsFunc(out, func(v share) bool { return v.name == c.text }) {
 			ps.at(c, CodeDuplicate, fmt.Sprintf("virtual cluster %q is there twice", clip(c.text)), "")
 			continue
@@ -109,6 +111,7 @@ type phillyReader struct {
 func (r *phillyReader) read(src source, prefix string, warmup bool) {
 	for s := openSheet(src, r.ps, []string{"submit_s", "duration_s", "num_gpus", "vc"}, nil); s.next(); {
 		vc, ok := r.ps.require(s, "vc")
+		vc.text = queueName(vc.text)
 		j := Job{Warmup: warmup, Run: r.ps.seconds(s, "duration_s")}
 		j.Submit = r.ps.signedSeconds(s, "submit_s")
 		j.Tasks = []spec.TaskGroup{gangOf(r.ps.integer(s, "num_gpus", 1, 1, maxCount), r.perNode)}
@@ -117,7 +120,7 @@ func (r *phillyReader) read(src source, prefix string, warmup bool) {
 		case !r.known[vc.text]:
 			r.dropped[vc.text]++
 		default:
-			j.ID, j.Queue = fmt.Sprintf("%s%06d", prefix, s.rows), "root."+queueName(vc.text)
+			j.ID, j.Queue = fmt.Sprintf("%s%06d", prefix, s.rows), "root."+vc.text
 			r.jobs = append(r.jobs, j)
 			if warmup {
 				r.warm++
@@ -144,7 +147,7 @@ func sharedQueues(parts []share, gpus int64) *spec.Queue {
 	root := &spec.Queue{Name: "root", Parent: true}
 	for _, p := range parts {
 		g := int64(amount.Amount(gpus).Scale(amount.Amount(p.nodes), amount.Amount(total)))
-		root.Children = append(root.Children, &spec.Queue{Name: queueName(p.name), Guaranteed: spec.GPUs(g)})
+		root.Children = append(root.Children, &spec.Queue{Name: p.name, Guaranteed: spec.GPUs(g)})
 	}
 	return root
 }
