@@ -16,7 +16,7 @@ func Now(start time.Time) (time.Time, time.Duration) {
 	case <-time.After(time.Second): // want "the core must not read the clock (time.After)"
 	default:
 	}
-	clock := time.Now // want "the core must not read the clock (time.Now)"
+	clock := time.Now                 // want "the core must not read the clock (time.Now)"
 	return clock(), time.Since(start) // want "the core must not read the clock (time.Since)"
 }
 
