@@ -124,8 +124,24 @@ func (s *queueSet) attach(rows []queueRow, ps *Problems) {
 			r.up.queue.Parent = true
 		}
 	}
+	s.nameLeaves(rows)
 	for path, r := range paths {
 		s.byName[path] = r
+	}
+}
+
+// nameLeaves lets jobs write only the last part of a queue's path where no
+// other queue ends alike.
+func (s *queueSet) nameLeaves(rows []queueRow) {
+	count := map[string]int{}
+	for i := range rows {
+		count[rows[i].queue.Name]++
+	}
+	for i := range rows {
+		name := rows[i].queue.Name
+		if s.byName[name] == nil && count[name] == 1 {
+			s.byName[name] = &rows[i]
+		}
 	}
 }
 
