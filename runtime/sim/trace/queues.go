@@ -108,20 +108,23 @@ func (s *queueSet) attach(rows []queueRow, ps *Problems) {
 	for i := range rows {
 		r := &rows[i]
 		r.path = r.fullPath()
+		if r.path == "root" {
+			s.root, r.queue.Parent = r.queue, true
+		}
+	}
+	for i := range rows {
+		r := &rows[i]
 		if old := paths[r.path]; old != nil {
 			ps.at(r.id, CodeDuplicate, fmt.Sprintf("queue %q is there twice", clip(r.path)), fmt.Sprintf("first in line %d", old.id.line))
 			continue
 		}
 		paths[r.path] = r
-		switch {
-		case r.path == "root":
-			r.queue.Children, r.queue.Parent = s.root.Children, true
-			s.root = r.queue
-		case r.up == nil || r.up.path == "root":
-			s.root.Children = append(s.root.Children, r.queue)
-		default:
-			r.up.queue.Children = append(r.up.queue.Children, r.queue)
-			r.up.queue.Parent = true
+		up := s.root
+		if r.up != nil {
+			up = r.up.queue
+		}
+		if r.queue != s.root {
+			up.Children, up.Parent = append(up.Children, r.queue), true
 		}
 	}
 	s.nameLeaves(rows)
