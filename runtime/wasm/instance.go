@@ -1,0 +1,168 @@
+package wasm
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/musterhq/muster/hostabi"
+	"github.com/musterhq/muster/policies"
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+)
+
+const (
+	maxSaid  = 512      // bytes of stderr that are kept of one call
+	minArena = 64 << 10 // first size of the arena
+)
+
+// instance is one running copy of a module. It is not safe for concurrent use. After
+// a trap, or a breach of the ABI, it is discarded.
+type instance struct {
+	code    *code
+	mod     api.Module
+	reserve api.Function
+	kinds   [4]api.Function // by hostabi.Kind
+	ctx     *callContext
+	disarm  func() bool // ctx.stop, kept so that a call allocates nothing
+	limit   time.Duration
+
+	arena, arenaSize uint32 // lent by the guest; 0 before the first reserve
+	stack            [1]uint64
+
+	onLog              func(Level, string)
+	logLines, logBytes int
+	line, said         []byte
+	counters           *[maxCounters]int64
+	random             uint64
+}
+
+// newInstance starts a copy of a module and runs its _initialize.
+func newInstance(ctx context.Context, c *code, m *Module) (*instance, error) {
+	in := &instance{code: c, limit: m.opt.Timeout, onLog: m.opt.Log, counters: &m.counters}
+	in.ctx = newCallContext(in, m.opt.Timeout > 0)
+	in.disarm = in.ctx.stop
+	c.mu.Lock()
+	mod, err := c.rt.InstantiateModule(experimental.WithMemoryAllocator(ctx, experimental.MemoryAllocatorFunc(allocate)),
+		c.compiled, wazero.NewModuleConfig().WithName("").WithStartFunctions())
+	c.mu.Unlock()
+	if err != nil {
+		return nil, hostFault(policies.CodeTrap, "%s", firstLine(err))
+	}
+	in.mod = mod
+	in.reserve = mod.ExportedFunction(hostabi.ExportReserve)
+	for _, k := range hostabi.Kinds() {
+		in.kinds[k] = mod.ExportedFunction(k.Export())
+	}
+	if m.init {
+		if err := in.invoke(ctx, mod.ExportedFunction(hostabi.ExportInit)); err != nil {
+			in.close()
+			return nil, err
+		}
+	}
+	return in, nil
+}
+
+func (in *instance) close() {
+	in.code.mu.Lock()
+	defer in.code.mu.Unlock()
+	_ = in.mod.Close(context.Background()) // the exit code of a discarded instance says nothing
+}
+
+// invoke calls a function whose parameter and result, if any, are in in.stack.
+func (in *instance) invoke(ctx context.Context, f api.Function) error {
+	in.logLines, in.logBytes, in.said = 0, 0, in.said[:0]
+	disarm := in.ctx.arm(ctx, in.limit)
+	err := f.CallWithStack(in.ctx, in.stack[:])
+	reached := disarm()
+	if err != nil {
+		return trapFault(err, in.lastWords(), !in.mod.IsClosed() && in.atMemoryLimit())
+	}
+	if reached {
+		return hostFault(policies.CodeWatchdog, "no answer within the time limit")
+	}
+	return nil
+}
+
+// atMemoryLimit says whether the guest has taken all the memory that it may have:
+// then a trap is most likely a failed allocation.
+func (in *instance) atMemoryLimit() bool {
+	_, grows := in.mod.Memory().Grow(1)
+	return !grows
+}
+
+// room returns the arena, grown to at least size bytes. The view is good until the
+// next call into the guest.
+func (in *instance) room(ctx context.Context, size uint32) ([]byte, error) {
+	if size > in.arenaSize {
+		if err := in.grow(ctx, size); err != nil {
+			return nil, err
+		}
+	}
+	return in.view(size)
+}
+
+// grow asks for twice the last size, so that it happens rarely, and for the exact
+// size if the guest refuses that.
+func (in *instance) grow(ctx context.Context, size uint32) error {
+	for _, want := range [2]uint32{max(size, 2*in.arenaSize, minArena), size} {
+		in.arena, in.arenaSize = 0, 0
+		in.stack[0] = uint64(want)
+		if err := in.invoke(ctx, in.reserve); err != nil {
+			return outOfMemory(err, want)
+		}
+		ptr := uint32(in.stack[0])
+		if ptr == 0 {
+			continue
+		}
+		if ptr%hostabi.Align != 0 {
+			return hostFault(policies.CodeABI, "muster_reserve(%d) returned %d, which is not a multiple of %d", want, ptr, hostabi.Align)
+		}
+		in.arena, in.arenaSize = ptr, want
+		return nil
+	}
+	return hostFault(policies.CodeMemory, "muster_reserve refused %d bytes", size)
+}
+
+// outOfMemory reads a trap inside muster_reserve as what it is: the guest could not
+// get the memory.
+func outOfMemory(err error, want uint32) error {
+	var f *fault
+	if errors.As(err, &f) && f.code == policies.CodeTrap {
+		return hostFault(policies.CodeMemory, "muster_reserve(%d) failed: %s", want, f.detail)
+	}
+	return err
+}
+
+func (in *instance) view(size uint32) ([]byte, error) {
+	b, ok := in.mod.Memory().Read(in.arena, size)
+	if !ok {
+		return nil, hostFault(policies.CodeABI, "muster_reserve returned %d, but %d bytes from there lie outside the memory of %d bytes",
+			in.arena, size, in.mod.Memory().Size())
+	}
+	return b, nil
+}
+
+// call sends a laid-out frame and returns the batch after the guest's answer.
+func (in *instance) call(ctx context.Context, f *hostabi.Frame, size int) ([]byte, error) {
+	mem, err := in.room(ctx, uint32(size))
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Encode(mem); err != nil {
+		return nil, err
+	}
+	in.stack[0] = uint64(in.arena)
+	if err := in.invoke(ctx, in.kinds[f.Kind]); err != nil {
+		return nil, err
+	}
+	status := hostabi.Status(uint32(in.stack[0]))
+	if mem, err = in.view(uint32(size)); err != nil {
+		return nil, err
+	}
+	if status != hostabi.StatusOK {
+		return nil, statusFault(status, f.ErrorText(mem))
+	}
+	return mem, nil
+}
