@@ -16,7 +16,8 @@ PKG       ?= ./...
 # we ship, so that neither carries the host's dependencies.
 NESTED := $(patsubst %/go.mod,%,$(wildcard sdk/go/go.mod policies/library/go.mod))
 
-# Which guests there are and how each is built; adds prerequisites to `guests`.
+# Which guests there are and how each is built into bin/policies; adds
+# prerequisites to `guests`.
 include $(wildcard policies/library/guests.mk)
 
 .PHONY: help
@@ -58,4 +59,3 @@ guests: ## build the Wasm policies of policies/library
 .PHONY: clean
 clean: ## remove what the other commands built
 	rm -rf bin
-	find policies sdk conformance runtime -name '*.wasm' -delete 2>/dev/null || true
