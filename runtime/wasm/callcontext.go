@@ -31,10 +31,10 @@ func (c *callContext) arm(caller context.Context, limit time.Duration) (disarm f
 		return notReached
 	}
 	if t, ok := caller.Deadline(); ok {
-		limit = min(limit, time.Until(t))
+		limit = min(limit, time.Until(t)) //nolint:forbidigo // the watchdog bounds real time
 	}
 	if c.timer == nil {
-		c.timer = time.AfterFunc(limit, c.timeUp)
+		c.timer = time.AfterFunc(limit, c.timeUp) //nolint:forbidigo // the watchdog bounds real time
 	} else {
 		c.timer.Reset(limit)
 	}
