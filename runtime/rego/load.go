@@ -55,7 +55,7 @@ var outputs = []string{"allow", "deny", "queue", "priority"}
 // have, references to data documents that are not there, and rules that never
 // define allow.
 func Load(ctx context.Context, files map[string]string, data any, opt Options) (*Admission, error) {
-	object, text, err := jsonObject(data)
+	doc, text, err := jsonObject(data)
 	if err != nil {
 		return nil, Errors{asError(err)}
 	}
@@ -63,7 +63,7 @@ func Load(ctx context.Context, files map[string]string, data any, opt Options) (
 	if err != nil {
 		return nil, err
 	}
-	compiler, err := compile(modules, object)
+	compiler, err := compile(modules, doc)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,7 @@ func Load(ctx context.Context, files map[string]string, data any, opt Options) (
 	if a.timeout <= 0 {
 		a.timeout = DefaultTimeout
 	}
-	store := inmem.NewFromObjectWithOpts(object, inmem.OptRoundTripOnWrite(false), inmem.OptReturnASTValuesOnRead(true))
+	store := inmem.NewFromObjectWithOpts(doc, inmem.OptRoundTripOnWrite(false), inmem.OptReturnASTValuesOnRead(true))
 	if a.query, err = prepare(ctx, compiler, store, a.rules); err != nil {
 		return nil, fmt.Errorf("prepare admission rules: %w", err)
 	}

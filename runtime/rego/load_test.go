@@ -35,7 +35,8 @@ func TestLoadRefuses(t *testing.T) {
 	}{
 		{
 			"what does not parse, in every file at once",
-			map[string]string{"a.rego": "package muster.admission\nallow if {", "b.rego": "package muster.admission\ndeny contains x if )"}, nil,
+			map[string]string{"a.rego": "package muster.admission\nallow if {", "b.rego": "package muster.admission\ndeny contains x if )"},
+			nil,
 			[]problem{{"a.rego:2:10", ast.ParseErr, ""}, {"b.rego:2:20", ast.ParseErr, ""}},
 		},
 		{
@@ -57,8 +58,12 @@ func TestLoadRefuses(t *testing.T) {
 			"the network, the clock, chance and the environment",
 			rules("allow if http.send({\"url\": \"x\"}).status_code == 200\nallow if time.now_ns() > 1\nallow if rand.intn(\"a\", 2) == 1\nallow if opa.runtime().env.A == \"1\"\nallow if net.lookup_ip_addr(\"x\") == set()\nallow if uuid.rfc4122(\"k\") == \"x\""), nil,
 			[]problem{
-				{"a.rego:2:10", ast.TypeErr, "http.send"}, {"a.rego:3:10", ast.TypeErr, "time.now_ns"}, {"a.rego:4:10", ast.TypeErr, "rand.intn"},
-				{"a.rego:5:10", ast.TypeErr, "opa.runtime"}, {"a.rego:6:10", ast.TypeErr, "net.lookup_ip_addr"}, {"a.rego:7:10", ast.TypeErr, "uuid.rfc4122"},
+				{"a.rego:2:10", ast.TypeErr, "http.send"},
+				{"a.rego:3:10", ast.TypeErr, "time.now_ns"},
+				{"a.rego:4:10", ast.TypeErr, "rand.intn"},
+				{"a.rego:5:10", ast.TypeErr, "opa.runtime"},
+				{"a.rego:6:10", ast.TypeErr, "net.lookup_ip_addr"},
+				{"a.rego:7:10", ast.TypeErr, "uuid.rfc4122"},
 			},
 		},
 		{
@@ -84,7 +89,8 @@ func TestLoadRefuses(t *testing.T) {
 		},
 		{
 			"a document inside a value that is no object",
-			rules("allow if data.max.gpus > 1"), map[string]any{"max": 3},
+			rules("allow if data.max.gpus > 1"),
+			map[string]any{"max": 3},
 			[]problem{{"a.rego:2:10", ErrCodeMissingData, "data.max.gpus,"}},
 		},
 		{"rules that never define allow", rules("deny contains \"x\" if false"), nil, []problem{{"", ErrCodeMissingAllow, "default allow"}}},
@@ -94,7 +100,8 @@ func TestLoadRefuses(t *testing.T) {
 		{"data that is no JSON", rules("allow := true"), map[string]any{"f": func() {}}, []problem{{"", ErrCodeBadData, "func"}}},
 		{
 			"data in the place of a rule",
-			rules("allow := true"), map[string]any{"muster": map[string]any{"admission": map[string]any{"allow": true}}},
+			rules("allow := true"),
+			map[string]any{"muster": map[string]any{"admission": map[string]any{"allow": true}}},
 			[]problem{{"a.rego:2:1", ast.CompileErr, "conflict"}},
 		},
 		{"rules that need themselves", rules("allow if allow2\nallow2 if allow"), nil, []problem{{"a.rego:2:1", ast.RecursionErr, ""}, {"a.rego:3:1", ast.RecursionErr, ""}}},
