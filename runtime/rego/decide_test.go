@@ -50,6 +50,7 @@ func TestDecide(t *testing.T) {
 		{"allow false refuses", "default allow := false", CodeNotAllowed, []string{"no admission rule allows"}},
 		{"an empty deny set does not admit", "default allow := false\ndeny contains \"x\" if false", CodeNotAllowed, []string{""}},
 		{"deny refuses although allow is true, with all messages, sorted", "allow := true\ndeny contains \"zebra\" if true\ndeny contains \"ant\" if true", CodeDenied, []string{"ant", "zebra"}},
+		{"a list of messages is as good as a set, and is sorted too", "allow := true\ndeny := [\"zebra\", \"ant\"]", CodeDenied, []string{"ant", "zebra"}},
 		{"deny has its say although allow is undefined", "allow if input.job.user == \"eve\"\ndeny contains \"no\" if true", CodeDenied, []string{"no"}},
 		{"an undefined allow refuses, naming what did not hold", "allow if {\n  input.job.gpus > 1\n  input.job.labels.team == \"x\"\n}", CodeUndefined, []string{"data.muster.admission.allow is undefined for this job: undefined or false is a.rego:4:3: input.job.labels.team == \"x\""}},
 		{"each of several rules for allow is named", "allow if input.job.user == \"eve\"\nallow if not input.job.preemptible", CodeUndefined, []string{"a.rego:2:10: input.job.user == \"eve\"; a.rego:3:10: not input.job.preemptible"}},
