@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 )
@@ -16,9 +17,10 @@ func rules(text string) map[string]string {
 	return map[string]string{"a.rego": "package muster.admission\n" + text}
 }
 
+// load has a generous time limit: only the tests about time look at the clock.
 func load(t testing.TB, files map[string]string, data any) *Admission {
 	t.Helper()
-	a, err := Load(t.Context(), files, data, Options{})
+	a, err := Load(t.Context(), files, data, Options{Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
