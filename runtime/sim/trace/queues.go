@@ -69,7 +69,7 @@ func buildTree(rows []queueRow, ps *Problems) queueSet {
 		set.link(&rows[i], ps)
 	}
 	for i := range rows {
-		reportCycle(&rows[i], rows, ps)
+		reportCycle(&rows[i], ps)
 	}
 	if ps.Total > before {
 		return set
@@ -88,17 +88,22 @@ func (s *queueSet) link(r *queueRow, ps *Problems) {
 	}
 }
 
-// reportCycle reports each cycle once, at its first row.
-func reportCycle(start *queueRow, rows []queueRow, ps *Problems) {
-	names := []string{start.id.text}
-	for r := start.up; r != nil && len(names) <= len(rows); r = r.up {
+// reportCycle reports each cycle once, at its first row, and a queue deeper
+// than maxDepth, of which there is no honest one.
+func reportCycle(start *queueRow, ps *Problems) {
+	names, earlier := []string{start.id.text}, false
+	for r := start.up; r != nil; r = r.up {
 		if r == start {
-			ps.at(start.parent, CodeCycle, "queues are their own ancestors: "+clip(strings.Join(append(names, start.id.text), " > ")), "give one of them another parent")
+			if !earlier {
+				ps.at(start.parent, CodeCycle, "queues are their own ancestors: "+clip(strings.Join(append(names, start.id.text), " > ")), "give one of them another parent")
+			}
 			return
 		}
-		if r.id.line < start.id.line {
-			return // the cycle, if it is one, is reported there
+		if len(names) > maxDepth {
+			ps.at(start.parent, CodeCycle, fmt.Sprintf("queue %q has more than %d ancestors", clip(start.id.text), maxDepth), "")
+			return
 		}
+		earlier = earlier || r.id.line < start.id.line
 		names = append(names, r.id.text)
 	}
 }
