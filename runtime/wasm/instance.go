@@ -15,6 +15,8 @@ import (
 const (
 	maxSaid  = 512      // bytes of stderr that are kept of one call
 	minArena = 64 << 10 // first size of the arena
+
+	pageBytes = 64 << 10 // of Wasm memory
 )
 
 // instance is one running copy of a module. It is not safe for concurrent use. After
@@ -27,6 +29,7 @@ type instance struct {
 	ctx     *callContext
 	disarm  func() bool // ctx.stop, kept so that a call allocates nothing
 	limit   time.Duration
+	pages   uint32 // the most memory, in pages
 
 	arena, arenaSize uint32 // lent by the guest; 0 before the first reserve
 	stack            [1]uint64
@@ -40,7 +43,7 @@ type instance struct {
 
 // newInstance starts a copy of a module and runs its _initialize.
 func newInstance(ctx context.Context, c *code, m *Module) (*instance, error) {
-	in := &instance{code: c, limit: m.opt.Timeout, onLog: m.opt.Log, counters: &m.counters}
+	in := &instance{code: c, limit: m.opt.Timeout, pages: m.opt.MemoryPages, onLog: m.opt.Log, counters: &m.counters}
 	in.ctx = newCallContext(in, m.opt.Timeout > 0)
 	in.disarm = in.ctx.stop
 	c.mu.Lock()
@@ -77,7 +80,7 @@ func (in *instance) invoke(ctx context.Context, f api.Function) error {
 	err := f.CallWithStack(in.ctx, in.stack[:])
 	reached := disarm()
 	if err != nil {
-		return trapFault(err, in.lastWords(), !in.mod.IsClosed() && in.atMemoryLimit())
+		return trapFault(err, in.lastWords(), !in.mod.IsClosed() && in.nearMemoryLimit())
 	}
 	if reached {
 		return hostFault(policies.CodeWatchdog, "no answer within the time limit")
@@ -85,11 +88,11 @@ func (in *instance) invoke(ctx context.Context, f api.Function) error {
 	return nil
 }
 
-// atMemoryLimit says whether the guest has taken all the memory that it may have:
-// then a trap is most likely a failed allocation.
-func (in *instance) atMemoryLimit() bool {
-	_, grows := in.mod.Memory().Grow(1)
-	return !grows
+// nearMemoryLimit says whether the guest has taken all the memory that it may have,
+// but for a last piece that it may have found too small: then a trap is most likely
+// a failed allocation. Growing fails without a trap, so there is no surer sign.
+func (in *instance) nearMemoryLimit() bool {
+	return uint64(in.mod.Memory().Size()) >= uint64(in.pages)*(pageBytes-pageBytes/8)
 }
 
 // room returns the arena, grown to at least size bytes. The view is good until the
