@@ -178,8 +178,16 @@ func (d *decoder) checkSchema(where string, c BatchColumn) {
 	}
 }
 
+// maxDicts keeps a batch whose dictionaries share their bytes from growing when it is
+// decoded. This version writes one.
+const maxDicts = 16
+
 func (d *decoder) dicts(b *Batch) {
 	n := le.Uint32(d.buf[offDictCount:])
+	if n > maxDicts {
+		_ = d.fail("header", "%d dictionaries, at most %d", n, maxDicts)
+		return
+	}
 	table := d.part("dictionary table", le.Uint32(d.buf[offDict:]), dictEntryBytes*uint64(n), 8)
 	for i := 0; d.err == nil && i < int(n); i++ {
 		b.Dicts = append(b.Dicts, d.dict(fmt.Sprintf("dictionary %d", i), table[dictEntryBytes*i:]))

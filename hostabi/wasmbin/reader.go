@@ -67,7 +67,8 @@ func (r *reader) u32() uint32 { return uint32(r.uint(32)) }
 
 // count reads the length of a vector whose elements take at least one byte each.
 func (r *reader) count() int {
-	start, n := r.at, r.u32()
+	start := r.at
+	n := r.u32()
 	if int64(n) > int64(len(r.b)-r.at) {
 		r.fail(start, "%d elements cannot fit into the %d bytes left", n, len(r.b)-r.at)
 		return 0

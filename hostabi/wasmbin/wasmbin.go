@@ -162,7 +162,10 @@ func Read(bin []byte) (*Module, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	return m, m.resolve()
+	if err := m.resolve(); err != nil {
+		return nil, err
+	}
+	return m, nil
 }
 
 // resolve gives exported functions their signatures.
