@@ -198,3 +198,6 @@ func (v *view) top(w *world.World) (world.NodeIx, int32) {
 	}
 	return w.Order()[i-v.size], best
 }
+
+// Pinned says whether the typical tasks were given rather than counted.
+func (x *Index) Pinned() bool { return x.pinned }

@@ -17,6 +17,9 @@ type Plan struct {
 	Binds     []Bind      `json:"binds,omitempty"`
 	Claims    []Claim     `json:"claims,omitempty"`
 	Evictions []Eviction  `json:"evictions,omitempty"`
+	// Ends are victims whose notice is over: they saved their work, or the deadline
+	// has come.
+	Ends []End `json:"ends,omitempty"`
 	// Reserved and Unreserved nodes, for named gangs.
 	Reserved []Reservation `json:"reserved,omitempty"`
 	// Pending holds the jobs whose reason to wait is new or changed.
@@ -28,7 +31,7 @@ type Plan struct {
 
 // Empty says whether the plan asks for nothing to be done.
 func (p *Plan) Empty() bool {
-	return len(p.Binds) == 0 && len(p.Claims) == 0 && len(p.Evictions) == 0 && len(p.Reserved) == 0
+	return len(p.Binds) == 0 && len(p.Claims) == 0 && len(p.Evictions) == 0 && len(p.Ends) == 0 && len(p.Reserved) == 0
 }
 
 // PolicyUse is one policy's part in a cycle.
@@ -103,6 +106,13 @@ type Eviction struct {
 	Candidates   int   `json:"candidates"`
 	Alternatives int64 `json:"alternative_cost,omitempty"`
 	GPUs         int64 `json:"gpu_milli"`
+}
+
+// End ends victims that an earlier plan gave notice to.
+type End struct {
+	Job   string  `json:"job"`
+	Tasks []int32 `json:"tasks"`
+	Saved bool    `json:"saved"` // the job had checkpointed; else the deadline came
 }
 
 // Reservation keeps a node for a job until a time; Until 0 lifts it.

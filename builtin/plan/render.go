@@ -23,6 +23,9 @@ func (p *Plan) Text(w io.Writer) {
 	for _, e := range p.Evictions {
 		fmt.Fprintf(w, "evict %s of %s for %s (%s%s)\n", tasksText(e), e.Job, e.For, e.Rule, noticeText(e, p.Now))
 	}
+	for _, e := range p.Ends {
+		fmt.Fprintf(w, "end %s (%s)\n", e.Job, map[bool]string{true: "checkpoint saved", false: "deadline"}[e.Saved])
+	}
 	for _, u := range units(p.Claims, func(c Claim) string { return c.Job }) {
 		fmt.Fprintf(w, "claim %s\n", unitText(u, func(c Claim) (string, uint64) { return c.Node, c.Devices }))
 	}
@@ -137,4 +140,12 @@ func (y *Why) fit() string {
 		fmt.Fprintf(&b, " (closest: %s lacks %s)", y.Best, y.Lacks)
 	}
 	return b.String()
+}
+
+// First is the plan's first line, "" if it decides nothing.
+func (p *Plan) First() string {
+	var b strings.Builder
+	p.Text(&b)
+	line, _, _ := strings.Cut(b.String(), "\n")
+	return line
 }

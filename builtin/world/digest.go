@@ -84,3 +84,6 @@ func (w *World) forgetFeuds(id string) {
 		}
 	}
 }
+
+// Feuding says whether any job has evicted another that still exists.
+func (w *World) Feuding() bool { return len(w.feuds) > 0 }

@@ -219,7 +219,7 @@ func (w *World) RemoveJob(j *Job) {
 	w.forgetFeuds(j.Spec.ID)
 	w.pending[j.Queue] = slices.DeleteFunc(w.pending[j.Queue], func(o *Job) bool { return o == j })
 	w.claims = without(w.claims, j)
-	w.reserve = without(w.reserve, j)
+	w.Notices = slices.DeleteFunc(w.Notices, func(n Notice) bool { return n.Job == j })
 }
 
 func without(list []*Job, j *Job) []*Job {
@@ -250,4 +250,10 @@ func (w *World) EachPlaced(f func(*Task)) {
 func (w *World) GPUs(t *Task) amount.Amount {
 	g, _ := w.Shapes[t.Job.Groups[t.Group].Shape].Request.Get(amount.GPU)
 	return g
+}
+
+// Move takes a job that holds nothing to another leaf.
+func (w *World) Move(j *Job, q quota.Q) {
+	w.pending[j.Queue] = slices.DeleteFunc(w.pending[j.Queue], func(o *Job) bool { return o == j })
+	w.Enqueue(j, q)
 }

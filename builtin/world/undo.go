@@ -28,6 +28,10 @@ type change struct {
 	dev   uint64
 	since spec.Time
 	job   *Job
+	// grown is World.Grown before the change, class and classGrown the age of the
+	// class of its node: a try that is taken back helped nobody.
+	grown, classGrown uint64
+	class             ClassID
 }
 
 // Mark is a position in the undo log.
@@ -60,9 +64,16 @@ func (w *World) Rollback(m Mark) {
 }
 
 func (w *World) log(c change) {
-	if w.marks > 0 {
-		w.undo = append(w.undo, c)
+	if w.marks == 0 {
+		return
 	}
+	n := c.node
+	if c.task != nil && c.op != opPlace {
+		n = c.task.Node
+	}
+	c.class = w.Nodes[n].Class
+	c.grown, c.classGrown = w.Grown, w.growth[c.class]
+	w.undo = append(w.undo, c)
 }
 
 func (w *World) revert(c *change) {
@@ -77,13 +88,14 @@ func (w *World) revert(c *change) {
 	case opReserve:
 		w.setReserved(c.node, c.job)
 	}
+	w.Grown, w.growth[c.class] = c.grown, c.classGrown
 }
 
 // Place puts a pending task on a node, in state Claimed or Bound, on the given
 // devices. The caller has checked that it may; room may be missing only where
 // victims still hold what will be freed.
 func (w *World) Place(t *Task, n NodeIx, dev uint64, s State, now spec.Time) {
-	w.log(change{op: opPlace, task: t})
+	w.log(change{op: opPlace, task: t, node: n})
 	w.put(t, n, dev, s, now)
 }
 

@@ -59,14 +59,14 @@ type World struct {
 	jobs    map[string]*Job
 	pending [][]*Job // per queue: jobs with pending tasks, in order of (submit, id)
 	claims  []*Job   // jobs with claimed tasks, in order of claiming
-	reserve []*Job   // jobs that nodes are reserved for
 
 	undo  []change
 	marks int // open marks
 
-	// Epoch counts changes from outside, Growth those that freed something a
-	// pending job may have waited for. Both only ever grow, also by Rollback: they
-	// are the age of what others remember about this world.
+	// Epoch counts changes from outside, Grown those that freed something a pending
+	// job may have waited for. They are the age of what others remember about this
+	// world; a rollback restores Grown, so what was learned inside a what-if that
+	// is rolled back must be forgotten with it.
 	Epoch  uint64
 	growth []uint64 // per class
 	Grown  uint64   // the largest of growth, and of quota's
@@ -74,7 +74,9 @@ type World struct {
 	touched  []NodeIx // nodes changed, in order; see Touched
 	touchGen uint64
 
-	feuds map[pair]spec.Time // committed evictions between jobs that still exist
+	// Notices are victims that were told to save their work.
+	Notices []Notice
+	feuds   map[pair]spec.Time // committed evictions between jobs that still exist
 	// SeenTasks counts the tasks ever submitted.
 	SeenTasks int64
 	serial    uint64 // of jobs

@@ -1,0 +1,173 @@
+package cycle
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/musterhq/muster/builtin/amount"
+	"github.com/musterhq/muster/builtin/quota"
+	"github.com/musterhq/muster/builtin/world"
+	"github.com/musterhq/muster/policies"
+)
+
+// order asks each leaf's job-order policy for the keys of its pending jobs, one
+// call a leaf, and sorts by them.
+func (c *cycle) order() {
+	for q := range c.w.Quota.Queues {
+		if c.w.Quota.Queues[q].Leaf {
+			c.orderLeaf(quota.Q(q))
+		}
+	}
+	c.open()
+}
+
+func (c *cycle) orderLeaf(q quota.Q) {
+	s := &c.queues[q]
+	for _, j := range c.w.PendingIn(q) {
+		if j.Waiting > 0 && c.mayRun(j) {
+			s.jobs = append(s.jobs, j)
+		}
+	}
+	size(&s.status, len(s.jobs))
+	clear(s.status)
+	if len(s.jobs) < 2 && c.set.Named[c.w.Quota.Queues[q].JobOrder] == nil {
+		return // nothing to order, and no policy of the user's to be seen at work
+	}
+	if len(s.jobs) == 0 {
+		return
+	}
+	c.fillJobs(q, s.jobs)
+	b := &c.batch.job
+	c.ask(policies.JobOrder, c.w.Quota.Queues[q].JobOrder, b.N, func(p policies.Policy) error {
+		b.NKeys = 0
+		for k := range b.Keys {
+			clear(b.Keys[k])
+		}
+		return p.ScoreJobs(c.ctx, b)
+	})
+	c.sortJobs(s)
+}
+
+// mayRun leaves out the jobs that admission refused, with the reason.
+func (c *cycle) mayRun(j *world.Job) bool {
+	if j.Refused == "" {
+		return true
+	}
+	c.refuse(j)
+	return false
+}
+
+func (c *cycle) fillJobs(q quota.Q, jobs []*world.Job) {
+	b := &c.batch.job
+	n := len(jobs)
+	b.Call, b.N, b.Queue = c.call(), n, c.w.Quota.Queues[q].Path
+	for _, col := range []*[]uint32{&b.Job, &b.User, &b.Reason} {
+		size(col, n)
+	}
+	for _, col := range []*[]int64{
+		&b.Priority, &b.Submit, &b.Wait, &b.GPUs, &b.Dominant, &b.Min, &b.Size, &b.Running,
+		&b.Attempts, &b.Duration, &b.Deadline, &b.Evicted, &b.UserShare,
+	} {
+		size(col, n)
+	}
+	for k := range b.Keys {
+		size(&b.Keys[k], n)
+	}
+	size(&b.Elastic, n)
+	clear(b.Reason)
+	c.batchUsers = c.batchUsers[:0]
+	clear(c.userNumber)
+	user := len(c.w.Quota.Path(q)) // the user's account follows the queues in a chain
+	for i, j := range jobs {
+		c.fillJob(b, i, j)
+		b.UserShare[i] = int64(c.w.Quota.Dominant(c.w.Quota.Used(j.Chain[user])))
+	}
+}
+
+func (c *cycle) fillJob(b *policies.JobBatch, i int, j *world.Job) {
+	s := j.Spec
+	b.Job[i], b.User[i] = uint32(i), c.batchUser(j.User)
+	b.Priority[i], b.Submit[i], b.Wait[i] = s.Priority, s.Submit, c.now-s.Submit
+	b.Running[i], b.Attempts[i], b.Evicted[i] = int64(j.Placed), j.Attempts, j.Evicted
+	b.Duration[i], b.Deadline[i] = unsetIfZero(s.Duration), unsetIfZero(s.Deadline)
+	b.Min[i], b.Size[i], b.Elastic[i] = int64(j.Min()), int64(len(j.Tasks)), 0
+	if b.Min[i] < b.Size[i] {
+		b.Elastic[i] = 1
+	}
+	var gpus amount.Amount
+	var dominant amount.Share
+	for k := range j.Groups {
+		g := &j.Groups[k]
+		n := int64(g.Size - g.Placed - g.Finished)
+		for _, e := range c.w.Shapes[g.Shape].Request {
+			if e.Dim == amount.GPU {
+				gpus = gpus.Add(e.Amount.Mul(n))
+			}
+			if capacity := c.w.Quota.Capacity()[e.Dim]; capacity > 0 {
+				dominant = max(dominant, amount.ShareOf(e.Amount.Mul(n), capacity))
+			}
+		}
+	}
+	b.GPUs[i], b.Dominant[i] = int64(gpus), int64(dominant)
+}
+
+// batchUser numbers the users of a batch in order of their first rows, so that a
+// policy can't see in which order users were first heard of.
+func (c *cycle) batchUser(user int32) uint32 {
+	for int(user) >= len(c.userNumber) {
+		c.userNumber = append(c.userNumber, 0)
+	}
+	if c.userNumber[user] == 0 {
+		c.batchUsers = append(c.batchUsers, user)
+		c.userNumber[user] = uint32(len(c.batchUsers))
+	}
+	return c.userNumber[user] - 1
+}
+
+func unsetIfZero(v int64) int64 {
+	if v == 0 {
+		return policies.Unset
+	}
+	return v
+}
+
+// sortJobs brings the jobs of a leaf into the order of the keys; rows came in
+// (submit, id), and a stable sort keeps that among equals.
+func (c *cycle) sortJobs(s *queueState) {
+	b := &c.batch.job
+	keys := b.Keys[:min(max(0, b.NKeys), policies.MaxKeys)]
+	if sorted(keys, len(s.jobs)) {
+		return
+	}
+	rows := make([]int32, len(s.jobs))
+	for i := range rows {
+		rows[i] = int32(i)
+	}
+	slices.SortStableFunc(rows, func(x, y int32) int {
+		for _, k := range keys {
+			if d := cmp.Compare(k[x], k[y]); d != 0 {
+				return d
+			}
+		}
+		return 0
+	})
+	jobs := slices.Clone(s.jobs)
+	for i, r := range rows {
+		s.jobs[i] = jobs[r]
+	}
+}
+
+// sorted says whether rows already are in the order of the keys, as with fifo.
+func sorted(keys [][]int64, n int) bool {
+	for i := 1; i < n; i++ {
+		for _, k := range keys {
+			if k[i-1] != k[i] {
+				if k[i-1] > k[i] {
+					return false
+				}
+				break
+			}
+		}
+	}
+	return true
+}

@@ -1,0 +1,214 @@
+package cycle
+
+import (
+	"github.com/musterhq/muster/builtin/amount"
+	"github.com/musterhq/muster/builtin/gang"
+	"github.com/musterhq/muster/builtin/plan"
+	"github.com/musterhq/muster/builtin/quota"
+	"github.com/musterhq/muster/builtin/world"
+)
+
+// place serves one unit at a time, a gang or one surplus task, until no queue has
+// work that can start: descend to the next leaf, take its first job, place it.
+// What is placed changes the shares at once.
+func (c *cycle) place() {
+	for {
+		leaf, owed := c.descend()
+		if leaf == quota.None {
+			return
+		}
+		s := &c.queues[leaf]
+		i := c.nextJob(leaf, owed)
+		switch {
+		case i >= 0:
+			c.serve(leaf, i, owed)
+		case owed && s.next < len(s.jobs):
+			c.exhaustOwed(leaf)
+		default:
+			c.close(leaf)
+		}
+	}
+}
+
+// descend walks from the root to the leaf whose turn it is. owed says that a
+// queue on the way is owed its guarantee: then only jobs inside it may start.
+func (c *cycle) descend() (leaf quota.Q, owed bool) {
+	q := quota.Root
+	for !c.w.Quota.Queues[q].Leaf {
+		heap := c.queues[q].heap
+		if len(heap) == 0 {
+			return quota.None, false
+		}
+		q = heap[0]
+		owed = owed || c.tier(q) == 0
+	}
+	if q == quota.Root && c.queues[q].next >= len(c.queues[q].jobs) { // the root is the only queue
+		return quota.None, false
+	}
+	return q, owed
+}
+
+// nextJob is the position of the job that a leaf offers next, -1 if it has none.
+func (c *cycle) nextJob(leaf quota.Q, owed bool) int {
+	s := &c.queues[leaf]
+	if owed {
+		for ; s.owed < len(s.jobs); s.owed++ {
+			if s.status[s.owed] == untried && c.insideOwed(leaf, s.jobs[s.owed]) {
+				return s.owed
+			}
+			if c.w.Quota.Queues[leaf].StrictFIFO && s.status[s.owed] != done {
+				break
+			}
+		}
+		c.skipTried(s)
+		return -1
+	}
+	c.skipTried(s)
+	if s.next < len(s.jobs) {
+		return s.next
+	}
+	return -1
+}
+
+func (c *cycle) skipTried(s *queueState) {
+	for s.next < len(s.jobs) && s.status[s.next] != untried {
+		s.next++
+	}
+}
+
+// insideOwed says whether a job's next unit stays inside the guarantee of every
+// queue above it in whose name it would start.
+func (c *cycle) insideOwed(leaf quota.Q, j *world.Job) bool {
+	unit, n := c.nextUnit(j)
+	for q := leaf; q > quota.Root; q = c.w.Quota.Queues[q].Parent {
+		if c.tier(q) == 0 && !c.w.Quota.WithinGuarantee(q, unit, n) {
+			return false
+		}
+	}
+	return true
+}
+
+// nextUnit is what the job would ask for next: n times a request.
+func (c *cycle) nextUnit(j *world.Job) (amount.List, int64) {
+	if missing := j.GangMissing(); missing > 0 {
+		if len(j.Groups) == 1 {
+			return c.w.Shapes[j.Groups[0].Shape].Request, int64(missing)
+		}
+		return gang.Missing(c.w, j, c.sums()), 1
+	}
+	if g := gang.NextSurplus(j); g >= 0 {
+		return c.w.Shapes[j.Groups[g].Shape].Request, 1
+	}
+	return nil, 1
+}
+
+func (c *cycle) sums() []amount.Amount {
+	size(&c.sum, c.w.R())
+	return c.sum
+}
+
+// serve tries to start the next unit of a job: on free nodes, else on those of
+// victims, if it may have any.
+func (c *cycle) serve(leaf quota.Q, i int, owed bool) {
+	s := &c.queues[leaf]
+	j := s.jobs[i]
+	if block := c.quotaBlock(j); block.Blocked {
+		if c.preempt(j, false, &block) {
+			c.placed(leaf, i)
+			return
+		}
+		c.blockedByQuota(j, block)
+		c.fail(leaf, i)
+		return
+	}
+	v := c.verdictOn(j, owed)
+	if v.known {
+		c.blockedByNodes(j, v)
+		c.fail(leaf, i)
+		return
+	}
+	ok, why := c.start(j)
+	if !ok {
+		ok = c.preempt(j, owed, nil)
+	}
+	if ok {
+		c.placed(leaf, i)
+		return
+	}
+	v.learn(c, why)
+	c.blockedByNodes(j, v)
+	c.fail(leaf, i)
+}
+
+// quotaBlock is the first account without room for the job's next unit.
+func (c *cycle) quotaBlock(j *world.Job) quota.Block {
+	if !j.Running() {
+		if b := c.w.Quota.AppsFit(j.Chain); b.Blocked {
+			return b
+		}
+	}
+	unit, n := c.nextUnit(j)
+	return c.w.Quota.Fits(j.Chain, unit, n)
+}
+
+// start places the job's next unit on nodes that are free.
+func (c *cycle) start(j *world.Job) (bool, gang.Failure) {
+	first := len(c.out.Binds)
+	if j.GangMissing() > 0 {
+		tasks, why := gang.Place(c.x, c.w, j, world.Bound, c.now)
+		if tasks == nil {
+			return false, why
+		}
+		c.unit++
+		for _, t := range tasks {
+			c.bound(t, false)
+		}
+	} else {
+		t, why := gang.One(c.x, c.w, j, gang.NextSurplus(j), world.Bound, c.now)
+		if t == nil {
+			return false, why
+		}
+		c.unit++
+		c.bound(t, false)
+	}
+	c.markBorrowed(j, first)
+	return true, gang.Failure{}
+}
+
+// markBorrowed notes on the unit's binds that its leaf is now above its guarantee.
+func (c *cycle) markBorrowed(j *world.Job, first int) {
+	for _, e := range c.w.Shapes[j.Groups[0].Shape].Request {
+		if g := c.w.Quota.Guaranteed(j.Queue)[e.Dim]; g != quota.Unset && c.w.Quota.Excess(j.Queue, e.Dim) > 0 {
+			for i := first; i < len(c.out.Binds); i++ {
+				c.out.Binds[i].Borrowed = true
+			}
+			return
+		}
+	}
+}
+
+// placed moves on after a success.
+func (c *cycle) placed(leaf quota.Q, i int) {
+	s := &c.queues[leaf]
+	j := s.jobs[i]
+	if j.Waiting == 0 || j.GangMissing() == 0 && gang.NextSurplus(j) < 0 {
+		s.status[i] = done
+	}
+	c.charged(leaf)
+}
+
+// fail moves on after a job could not start; behind it, a strict queue stops.
+func (c *cycle) fail(leaf quota.Q, i int) {
+	s := &c.queues[leaf]
+	s.status[i] = failed
+	c.tried = append(c.tried, s.jobs[i])
+	if !c.w.Quota.Queues[leaf].StrictFIFO {
+		return
+	}
+	for k := i + 1; k < len(s.jobs); k++ {
+		if s.status[k] == untried {
+			s.status[k] = failed
+			c.explain(s.jobs[k], &plan.Why{Code: plan.BehindBlocked, Text: "behind " + s.jobs[i].Spec.ID + " in a strict queue"})
+		}
+	}
+}

@@ -1,0 +1,153 @@
+package cycle
+
+import (
+	"github.com/musterhq/muster/builtin/plan"
+	"github.com/musterhq/muster/builtin/quota"
+	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/builtin/victim"
+	"github.com/musterhq/muster/builtin/world"
+	"github.com/musterhq/muster/policies"
+)
+
+// preempt looks for victims for a job that its queue may run but no node has room
+// for, or that only jobs of lower priority in its own queue keep from its quota.
+// Reclaim is tried where the job is owed its guarantee, then priority inside the
+// queue.
+func (c *cycle) preempt(j *world.Job, owed bool, block *quota.Block) bool {
+	var why string
+	if owed {
+		var got *victim.Outcome
+		if got, why = c.searcher().Reclaim(j); got != nil {
+			c.evict(j, got)
+			return true
+		}
+		c.wakeForReclaim(j)
+	}
+	if block != nil && (block.TooMany || block.Forever) || !c.outranks(j) {
+		c.noteVerdict(j, why)
+		return false
+	}
+	got, reason := c.searcher().Priority(j)
+	if got != nil {
+		c.evict(j, got)
+		return true
+	}
+	if why == "" {
+		why = reason
+	}
+	c.noteVerdict(j, why)
+	return false
+}
+
+// outranks says whether a job of lower priority runs in the same leaf.
+func (c *cycle) outranks(j *world.Job) bool {
+	lowest, ok := c.lowestRunning(j.Queue)
+	return ok && lowest < j.Spec.Priority
+}
+
+// lowestRunning is the lowest priority of the running jobs of a leaf, looked up
+// once per cycle for all leaves.
+func (c *cycle) lowestRunning(leaf quota.Q) (int64, bool) {
+	if c.lowestOf != c.number {
+		c.lowestOf = c.number
+		size(&c.lowest, len(c.queues))
+		size(&c.hasLowest, len(c.queues))
+		clear(c.hasLowest)
+		c.w.EachPlaced(func(t *world.Task) {
+			q, p := t.Job.Queue, t.Job.Spec.Priority
+			if t.State == world.Bound && (!c.hasLowest[q] || p < c.lowest[q]) {
+				c.lowest[q], c.hasLowest[q] = p, true
+			}
+		})
+	}
+	return c.lowest[leaf], c.hasLowest[leaf]
+}
+
+// searcher is the cycle's victim search; it gathers and prices the candidates
+// when first asked.
+func (c *cycle) searcher() *victim.Search {
+	if c.search == nil {
+		c.search = victim.New(c.w, c.x, c.price, c.now)
+		c.searchOf = c.number
+	}
+	if c.searchOf != c.number {
+		c.search.Reset(c.w, c.x, c.price, c.now)
+		c.searchOf = c.number
+	}
+	return c.search
+}
+
+// price asks the victim policy of a leaf for the costs of candidates.
+func (c *cycle) price(leaf quota.Q, b *policies.VictimBatch) string {
+	b.Call = c.call()
+	u := c.ask(policies.VictimCosts, c.w.Quota.Queues[leaf].Victims, b.N, func(p policies.Policy) error {
+		clear(b.Cost)
+		clear(b.Veto)
+		return p.CostVictims(c.ctx, b)
+	})
+	if u.Fallback != "" {
+		return u.Fallback + " (built-in, for " + u.Name + ")"
+	}
+	return u.Name + "@" + u.Version + " " + u.Digest
+}
+
+// evict adds victims and the places won to the plan.
+func (c *cycle) evict(j *world.Job, got *victim.Outcome) {
+	until := c.now
+	for _, v := range got.Victims {
+		deadline := c.now + v.Job.Spec.Notice
+		until = max(until, deadline)
+		e := plan.Eviction{
+			Job: v.Job.Spec.ID, Queue: c.w.Quota.Queues[v.Job.Queue].Path, Whole: v.Whole, For: j.Spec.ID,
+			Rule: v.Rule, Notify: v.Job.Spec.Notice > 0, Deadline: deadline, Cost: v.Cost, LostMS: v.LostMS,
+			Policy: v.Policy, Candidates: got.Candidates, Alternatives: got.Alternative, GPUs: v.GPUMilli,
+		}
+		for _, t := range v.Tasks {
+			e.Tasks = append(e.Tasks, t.Index)
+		}
+		c.out.Evictions = append(c.out.Evictions, e)
+		c.victimsOf(v.Job.Queue)
+	}
+	c.unit++
+	until += claimLife
+	c.wakeAt(until)
+	for _, t := range got.Placed {
+		c.out.Claims = append(c.out.Claims, plan.Claim{
+			Job: j.Spec.ID, Group: t.Group, Task: t.Index, Node: c.w.Nodes[t.Node].Name, Devices: t.Dev, Unit: c.unit, Until: until,
+		})
+	}
+	c.explain(j, &plan.Why{Code: plan.WaitingForVictims, Text: victimsText(got)})
+}
+
+// victimsOf brings the shares of a queue that lost tasks up to date.
+func (c *cycle) victimsOf(leaf quota.Q) {
+	c.charged(leaf)
+}
+
+// wakeForReclaim asks for another cycle when time alone may allow a reclaim.
+func (c *cycle) wakeForReclaim(j *world.Job) {
+	q := &c.w.Quota.Queues[j.Queue]
+	if q.PreemptionDelay > 0 {
+		c.wakeAt(j.Spec.Submit + q.PreemptionDelay)
+	}
+	if c.minRuntime() == 0 || c.wokeForRuntime == c.number {
+		return
+	}
+	c.wokeForRuntime = c.number
+	c.w.EachPlaced(func(t *world.Task) {
+		if t.State != world.Bound {
+			return
+		}
+		for at := t.Job.Queue; at != quota.None; at = c.w.Quota.Queues[at].Parent {
+			c.wakeAt(t.Since + c.w.Quota.Queues[at].MinRuntime)
+		}
+	})
+}
+
+// minRuntime is the longest minRuntime of any queue.
+func (c *cycle) minRuntime() (longest spec.Duration) {
+	for q := range c.w.Quota.Queues {
+		longest = max(longest, c.w.Quota.Queues[q].MinRuntime)
+	}
+	return longest
+}

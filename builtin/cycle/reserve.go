@@ -1,0 +1,130 @@
+package cycle
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/musterhq/muster/builtin/amount"
+	"github.com/musterhq/muster/builtin/gang"
+	"github.com/musterhq/muster/builtin/plan"
+	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/builtin/world"
+)
+
+// noteHead remembers a job that is the first of its leaf to be held up by nodes.
+func (c *cycle) noteHead(j *world.Job) {
+	for _, h := range c.heads {
+		if h.job.Queue == j.Queue {
+			return
+		}
+	}
+	since := j.Blocked
+	if since == 0 {
+		since = c.now
+	}
+	c.heads = append(c.heads, head{j, since})
+}
+
+// reserve keeps nodes for gangs that were first in their leaf and skipped for
+// longer than its reserveAfter: smaller jobs behind them must not take every
+// place that comes free for ever.
+func (c *cycle) reserve() {
+	for _, h := range c.heads {
+		after := c.w.Quota.Queues[h.job.Queue].ReserveAfter
+		if after < 0 || h.job.Reserved > 0 || h.job.GangMissing() == 0 {
+			continue
+		}
+		if c.now < h.since+after {
+			c.wakeAt(h.since + after)
+			continue
+		}
+		if nodes := c.nodesFor(h.job); nodes != nil {
+			c.reserveNodes(h.job, nodes, c.now+after)
+		}
+	}
+}
+
+func (c *cycle) reserveNodes(j *world.Job, nodes []world.NodeIx, until spec.Time) {
+	for _, n := range nodes {
+		c.w.Reserve(n, j)
+		c.out.Reserved = append(c.out.Reserved, plan.Reservation{Node: c.w.Nodes[n].Name, Job: j.Spec.ID, Until: until})
+	}
+	c.event(plan.EventReserved, j, fmt.Sprintf("%d nodes are kept for %s, which was passed over for too long", len(nodes), j.Spec.ID))
+}
+
+// nodesFor is the shortest prefix of the candidate nodes, those that free first
+// in front, that could hold the gang once their tasks are gone. It is found by
+// trial, doubling and then halving.
+func (c *cycle) nodesFor(j *world.Job) []world.NodeIx {
+	nodes := c.reservable(j)
+	enough := func(k int) bool { return c.wouldFit(j, nodes[:k]) }
+	high := 1
+	for high < len(nodes) && !enough(high) {
+		high *= 2
+	}
+	high = min(high, len(nodes))
+	if high == 0 || !enough(high) {
+		return nil
+	}
+	low := high / 2
+	for low+1 < high {
+		if mid := (low + high) / 2; enough(mid) {
+			high = mid
+		} else {
+			low = mid
+		}
+	}
+	return nodes[:high]
+}
+
+// reservable lists the nodes that some task of the gang may use, in the order in
+// which they are expected to be free: by the declared ends of their tasks (those
+// without one last), then the freest, then by name.
+func (c *cycle) reservable(j *world.Job) []world.NodeIx {
+	type candidate struct {
+		n    world.NodeIx
+		free spec.Time
+		idle amount.Amount
+	}
+	var list []candidate
+	for _, n := range c.w.Order() {
+		nd := &c.w.Nodes[n]
+		usable := c.w.Usable(n, j) && nd.ReservedFor == nil
+		if usable && slices.ContainsFunc(j.Groups, func(g world.Group) bool { return c.w.Feasible(g.Shape, nd.Class) }) {
+			list = append(list, candidate{n, c.expectedFree(n), c.w.FreeOf(n, amount.GPU)})
+		}
+	}
+	slices.SortStableFunc(list, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(a.free, b.free), cmp.Compare(b.idle, a.idle))
+	})
+	nodes := make([]world.NodeIx, len(list))
+	for i, l := range list {
+		nodes[i] = l.n
+	}
+	return nodes
+}
+
+func (c *cycle) expectedFree(n world.NodeIx) (last spec.Time) {
+	for _, t := range c.w.TasksOn(n) {
+		if t.Job.Spec.Duration == 0 {
+			return 1<<63 - 1
+		}
+		last = max(last, t.Since+t.Job.Spec.Duration)
+	}
+	return last
+}
+
+// wouldFit tries the gang on the nodes as if their tasks were gone and all other
+// free room too.
+func (c *cycle) wouldFit(j *world.Job, nodes []world.NodeIx) bool {
+	m := c.w.Mark()
+	defer c.w.Rollback(m)
+	for _, n := range nodes {
+		for _, t := range c.w.TasksOn(n) {
+			c.w.Release(t)
+		}
+	}
+	placed, _ := gang.Place(c.x, c.w, j, world.Bound, c.now)
+	return placed != nil
+}

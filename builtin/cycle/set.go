@@ -1,0 +1,169 @@
+package cycle
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/musterhq/muster/builtin/order"
+	"github.com/musterhq/muster/builtin/pack"
+	"github.com/musterhq/muster/builtin/plan"
+	"github.com/musterhq/muster/builtin/quota"
+	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/builtin/world"
+	"github.com/musterhq/muster/policies"
+)
+
+// Set is the policies of a cycle, pinned for all of it.
+type Set struct {
+	// Generation changes whenever anything in the set does.
+	Generation uint64
+	// Named are the policies that queues may name. A name that is not here is a
+	// built-in.
+	Named map[string]policies.Policy
+	// Admission judges jobs; nil admits all.
+	Admission Admission
+	Placement pack.Strategy
+	// Typicals, if set, is the workload that fragmentation is measured against.
+	Typicals []pack.Typical
+	// Filter, if set, has the last word on a node for a shape.
+	Filter func(world.ShapeID, world.NodeIx) bool
+}
+
+// Admission judges jobs before anything else does. A verdict is kept per job and
+// digest; Judge must answer for every job, an undefined answer being a refusal.
+type Admission interface {
+	Digest() string
+	Judge(ctx context.Context, jobs []*spec.Job) []Verdict
+}
+
+// Verdict is the answer for one job. Queue and Priority replace the job's own if
+// they are not nil.
+type Verdict struct {
+	Refused  string // "" admits
+	Queue    *string
+	Priority *int64
+}
+
+// policyTable finds policies by kind and name and counts their calls.
+type policyTable struct {
+	generation uint64
+	builtin    map[string]policies.Policy
+	use        []*plan.PolicyUse // in order of first use in this cycle
+}
+
+func (t *policyTable) reset() {
+	t.use = t.use[:0]
+	if t.builtin == nil {
+		t.builtin = map[string]policies.Policy{}
+	}
+}
+
+func (t *policyTable) uses() []plan.PolicyUse {
+	out := make([]plan.PolicyUse, len(t.use))
+	for i, u := range t.use {
+		out[i] = *u
+	}
+	return out
+}
+
+// native is the built-in of that name, or the default of the kind.
+func (t *policyTable) native(kind policies.Kind, name string) policies.Policy {
+	key := kind.String() + "/" + name
+	p, ok := t.builtin[key]
+	if !ok {
+		if p, ok = order.Builtin(name); !ok || p.Info().Kinds&kind == 0 {
+			p = order.Default(kind)
+		}
+		t.builtin[key] = p
+	}
+	return p
+}
+
+func (t *policyTable) useOf(kind policies.Kind, info policies.Info) *plan.PolicyUse {
+	for _, u := range t.use {
+		if u.Kind == kind.String() && u.Name == info.Name && u.Digest == info.Digest {
+			return u
+		}
+	}
+	u := &plan.PolicyUse{Kind: kind.String(), Name: info.Name, Version: info.Version, Digest: info.Digest}
+	t.use = append(t.use, u)
+	return u
+}
+
+// ask calls the policy that a queue names for one kind. Whatever goes wrong, the
+// built-in answers instead, and the plan says so. call must fill the batch from
+// scratch each time: a failed policy may have written half of it.
+func (c *cycle) ask(kind policies.Kind, name string, rows int, call func(policies.Policy) error) *plan.PolicyUse {
+	native := c.policies.native(kind, name)
+	p, named := c.set.Named[name]
+	if !named || p.Info().Kinds&kind == 0 {
+		p = native
+	}
+	u := c.policies.useOf(kind, p.Info())
+	u.Calls++
+	u.Rows += rows
+	err := call(p)
+	if err == nil {
+		return u
+	}
+	u.Fallbacks++
+	u.Fallback = native.Info().Name
+	if u.Failure == "" {
+		u.Failure = fmt.Sprintf("%s: %v", policies.CodeOf(err), err)
+		c.event(plan.EventPolicyFallback, nil, fmt.Sprintf("%s %s failed (%s); built-in %s answers", kind, p.Info().Name, policies.CodeOf(err), u.Fallback))
+	}
+	if err := call(native); err != nil { // a built-in that fails is a bug of ours: decide by zeros
+		u.Failure += "; built-in: " + err.Error()
+	}
+	return u
+}
+
+// admit judges the jobs that this set's rules have not judged yet.
+func (c *cycle) admit() {
+	c.policies.reset()
+	a := c.set.Admission
+	if a == nil {
+		return
+	}
+	digest := a.Digest()
+	var jobs []*world.Job
+	var specs []*spec.Job
+	for q := range c.w.Quota.Queues {
+		for _, j := range c.w.PendingIn(quota.Q(q)) {
+			if j.Judged != digest && !j.Running() {
+				jobs, specs = append(jobs, j), append(specs, j.Spec)
+			}
+		}
+	}
+	if len(jobs) == 0 {
+		return
+	}
+	for i, v := range a.Judge(c.ctx, specs) {
+		c.apply(jobs[i], v)
+		jobs[i].Judged = digest
+	}
+}
+
+// apply carries out one verdict: it may move the job to another queue.
+func (c *cycle) apply(j *world.Job, v Verdict) {
+	j.Refused = v.Refused
+	if v.Refused != "" {
+		return
+	}
+	if v.Priority != nil {
+		changed := *j.Spec
+		changed.Priority = *v.Priority
+		j.Spec = &changed
+	}
+	if v.Queue == nil {
+		return
+	}
+	q, ok := c.w.Quota.Lookup(*v.Queue)
+	if !ok || !c.w.Quota.Queues[q].Leaf {
+		j.Refused = fmt.Sprintf("admission names queue %q, which is no leaf of the tree", *v.Queue)
+		return
+	}
+	if q != j.Queue {
+		c.w.Move(j, q)
+	}
+}

@@ -1,0 +1,117 @@
+package cycle
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/musterhq/muster/builtin/plan"
+	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/builtin/world"
+)
+
+// claimLife is how long a place is kept for a preemptor after its last victim
+// should have gone, and for a replacement of a lost task.
+const claimLife = 300 * spec.Second
+
+// settle finishes what earlier plans began.
+func (c *cycle) settle() {
+	c.wake = 0
+	c.endNotices()
+	c.settleClaims()
+	c.expireReservations()
+}
+
+// endNotices ends victims that saved their work or whose deadline has come.
+func (c *cycle) endNotices() {
+	for i := range c.w.Notices {
+		n := &c.w.Notices[i]
+		if !n.Saved && c.now < n.Deadline {
+			c.wakeAt(n.Deadline)
+			continue
+		}
+		e := plan.End{Job: n.Job.Spec.ID, Saved: n.Saved}
+		for _, t := range n.Tasks {
+			e.Tasks = append(e.Tasks, t.Index)
+		}
+		c.out.Ends = append(c.out.Ends, e)
+	}
+}
+
+// settleClaims starts the jobs whose places have become free, whole gangs only,
+// and gives up claims whose time is over.
+func (c *cycle) settleClaims() {
+	claims := slices.Clone(c.w.Claims())
+	slices.SortFunc(claims, world.CompareJobs)
+	for _, j := range claims {
+		switch {
+		case c.settled(j):
+			c.bindClaims(j)
+		case c.now >= j.ClaimExpiry:
+			c.dropClaims(j)
+		default:
+			c.wakeAt(j.ClaimExpiry)
+		}
+	}
+}
+
+func (c *cycle) settled(j *world.Job) bool {
+	for i := range j.Tasks {
+		if t := &j.Tasks[i]; t.State == world.Claimed && !c.w.Settled(t) {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *cycle) bindClaims(j *world.Job) {
+	c.unit++
+	for i := range j.Tasks {
+		if t := &j.Tasks[i]; t.State == world.Claimed {
+			c.w.Bind(t, c.now)
+			c.bound(t, true)
+		}
+	}
+}
+
+func (c *cycle) dropClaims(j *world.Job) {
+	for i := range j.Tasks {
+		if t := &j.Tasks[i]; t.State == world.Claimed {
+			c.w.Release(t)
+		}
+	}
+	c.event(plan.EventExpired, j, fmt.Sprintf("%s gave up the places kept for it: what held them did not go in time", j.Spec.ID))
+	c.fruitful = true
+}
+
+// expireReservations lifts reservations of gangs that have started or gone.
+func (c *cycle) expireReservations() {
+	for n := range c.w.Nodes {
+		j := c.w.Nodes[n].ReservedFor
+		if j == nil || j.GangMissing() > 0 && j.Waiting > 0 && c.w.Job(j.Spec.ID) == j {
+			continue
+		}
+		c.unreserve(world.NodeIx(n))
+	}
+}
+
+func (c *cycle) unreserve(n world.NodeIx) {
+	c.out.Reserved = append(c.out.Reserved, plan.Reservation{Node: c.w.Nodes[n].Name, Job: c.w.Nodes[n].ReservedFor.Spec.ID})
+	c.w.Reserve(n, nil)
+}
+
+func (c *cycle) event(code string, j *world.Job, text string) {
+	e := plan.Event{Code: code, Text: text}
+	if j != nil {
+		e.Job = j.Spec.ID
+	}
+	c.out.Events = append(c.out.Events, e)
+}
+
+// bound adds a task that starts now to the plan.
+func (c *cycle) bound(t *world.Task, nominated bool) {
+	j := t.Job
+	c.out.Binds = append(c.out.Binds, plan.Bind{
+		Job: j.Spec.ID, Group: t.Group, Task: t.Index, Node: c.w.Nodes[t.Node].Name, Devices: t.Dev,
+		Unit: c.unit, Nominated: nominated,
+	})
+}

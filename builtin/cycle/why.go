@@ -1,0 +1,209 @@
+package cycle
+
+import (
+	"fmt"
+
+	"github.com/musterhq/muster/builtin/gang"
+	"github.com/musterhq/muster/builtin/plan"
+	"github.com/musterhq/muster/builtin/quota"
+	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/builtin/victim"
+	"github.com/musterhq/muster/builtin/world"
+)
+
+// verdictKey tells which jobs must fare alike in a cycle: those of one leaf that
+// ask for the same, with the same right to preempt. A thousand equal jobs are one
+// search.
+type verdictKey struct {
+	leaf     quota.Q
+	shape    string
+	missing  int32
+	priority int64
+	owed     bool
+	delayed  bool
+}
+
+// verdict is that no node has room. Within its cycle it holds, since placing only
+// takes room away; later it holds until a node that could help has grown, if
+// nobody was to be evicted.
+type verdict struct {
+	known      bool
+	cycle      uint64
+	grown      uint64
+	failure    gang.Failure
+	preemption string    // why nobody was evicted
+	why        *plan.Why // filled when first told
+}
+
+func (c *cycle) verdictOn(j *world.Job, owed bool) *verdict {
+	key := verdictKey{j.Queue, j.Shape, j.GangMissing(), j.Spec.Priority, owed, c.delayed(j)}
+	v := c.verdicts[key]
+	if v == nil {
+		if len(c.verdicts) > 1<<16 { // shapes that no longer come
+			clear(c.verdicts)
+		}
+		v = &verdict{}
+		c.verdicts[key] = v
+		return v
+	}
+	if v.known && !c.holds(v, j, owed) {
+		*v = verdict{}
+	}
+	return v
+}
+
+func (c *cycle) holds(v *verdict, j *world.Job, owed bool) bool {
+	if j.Reserved > 0 || c.w.Feuding() {
+		return false
+	}
+	if v.cycle == c.number {
+		return true
+	}
+	if owed || c.outranks(j) {
+		return false
+	}
+	for i := range j.Groups {
+		if c.w.GrownSince(j.Groups[i].Shape, v.grown) {
+			return false
+		}
+	}
+	return !c.w.Quota.TypedMax(j.Queue)
+}
+
+// delayed says whether the queue makes the job wait before it may preempt.
+func (c *cycle) delayed(j *world.Job) bool {
+	return c.now < j.Spec.Submit+c.w.Quota.Queues[j.Queue].PreemptionDelay
+}
+
+func (v *verdict) learn(c *cycle, f gang.Failure) {
+	v.known, v.cycle, v.grown, v.failure, v.why = true, c.number, c.w.Grown, f, nil
+	v.preemption = c.lastPreemption
+	c.lastPreemption = ""
+}
+
+// noteVerdict keeps why nobody was evicted until the verdict is written.
+func (c *cycle) noteVerdict(_ *world.Job, why string) { c.lastPreemption = why }
+
+// reason is why one job waits.
+type reason struct {
+	job     *world.Job
+	why     *plan.Why
+	verdict *verdict // instead of why: to be told in full only if it is news
+}
+
+func (c *cycle) explain(j *world.Job, y *plan.Why) {
+	c.waiting = append(c.waiting, reason{job: j, why: y})
+}
+
+func (c *cycle) blockedByNodes(j *world.Job, v *verdict) {
+	c.waiting = append(c.waiting, reason{job: j, verdict: v})
+	c.noteHead(j)
+}
+
+func (c *cycle) refuse(j *world.Job) {
+	c.explain(j, &plan.Why{Code: plan.AdmissionRefused, Text: j.Refused})
+}
+
+// blockedByQuota tells which account is full.
+func (c *cycle) blockedByQuota(j *world.Job, b quota.Block) {
+	queue, kind, who := c.w.Quota.Describe(b.Account)
+	y := &plan.Why{
+		Code: plan.QueueMax, Queue: queue, Who: who, Used: b.Used, Max: b.Max, Need: b.Need,
+		Preemption: c.lastPreemption,
+	}
+	c.lastPreemption = ""
+	switch {
+	case b.TooMany:
+		y.Code = plan.MaxApps
+	case kind == "user":
+		y.Code = plan.UserLimit
+	case kind == "group":
+		y.Code = plan.GroupLimit
+	case kind == "non-preemptible":
+		y.Code = plan.OutsideGuarantee
+	case b.Forever:
+		y.Code = plan.GangExceedsMax
+	}
+	if !b.TooMany {
+		y.Resource = c.w.Res.Name(b.Dim)
+	}
+	c.explain(j, y)
+}
+
+// explainWaiting adds the jobs whose reason is news to the plan. Only then are
+// nodes counted, once for all jobs that fare alike.
+func (c *cycle) explainWaiting() {
+	for i := range c.waiting {
+		r := &c.waiting[i]
+		if r.why == nil {
+			if old, ok := r.job.Notes.(*plan.Why); ok && old.Code == r.verdict.code(r.job) && old.Preemption == r.verdict.preemption {
+				r.why = old
+				continue
+			}
+			r.why = c.tell(r.job, r.verdict)
+		}
+		if old, ok := r.job.Notes.(*plan.Why); ok && old.Code == r.why.Code && old.Text == r.why.Text {
+			continue
+		}
+		c.out.Pending = append(c.out.Pending, plan.Pending{
+			Job: r.job.Spec.ID, Queue: c.w.Quota.Queues[r.job.Queue].Path, Why: r.why,
+		})
+	}
+}
+
+func (v *verdict) code(j *world.Job) plan.Code {
+	switch {
+	case j.Reserved > 0:
+		return plan.WaitingReservation
+	case v.failure.Banned != 0:
+		return plan.TypedMax
+	case v.failure.Of > 1:
+		return plan.GangNoRoom
+	default:
+		return plan.NoRoom
+	}
+}
+
+func (c *cycle) tell(j *world.Job, v *verdict) *plan.Why {
+	code := v.code(j)
+	if v.why != nil && v.why.Code == code {
+		return v.why
+	}
+	g := &j.Groups[v.failure.Group]
+	y := c.x.Explain(g.Shape, v.failure.Banned, j)
+	y.Code, y.Placed, y.Of, y.Preemption = code, v.failure.Placed, v.failure.Of, v.preemption
+	switch {
+	case code == plan.TypedMax:
+		b := v.failure.Typed
+		y.Queue, _, y.Who = c.w.Quota.Describe(b.Account)
+		y.Resource, y.Used, y.Max, y.Need = c.w.Res.Name(b.Dim), b.Used, b.Max, b.Need
+	case code != plan.WaitingReservation && len(j.Groups) == 1 && c.x.Capacity(g.Shape, int64(g.Min)) < int64(max(1, g.Min)):
+		y.Code = plan.GangExceedsPool
+	}
+	v.why = y
+	return y
+}
+
+// sayDegraded tells once that the pool is too small for its guarantees.
+func (c *cycle) sayDegraded() {
+	if now := c.w.Quota.Degraded(); now != c.degraded {
+		c.degraded = now
+		if now {
+			c.event(plan.EventDegraded, nil, "the pool is smaller than its guarantees: every queue is guaranteed a part in proportion")
+		}
+	}
+}
+
+func victimsText(got *victim.Outcome) string {
+	tasks := 0
+	for _, v := range got.Victims {
+		tasks += len(v.Tasks)
+	}
+	return fmt.Sprintf("%d tasks of %d jobs are leaving", tasks, len(got.Victims))
+}
+
+// head is the first job of a leaf that quota allows and nodes do not.
+type head struct {
+	job   *world.Job
+	since spec.Time
+}

@@ -1,0 +1,256 @@
+package ledger
+
+import (
+	"github.com/musterhq/muster/builtin/amount"
+	"github.com/musterhq/muster/builtin/quota"
+	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/builtin/world"
+)
+
+// Event is something that happened outside.
+type Event interface {
+	apply(l *Ledger, now spec.Time) error
+}
+
+type (
+	// NodeAdded registers a node or applies a change of a known one.
+	NodeAdded struct{ Node spec.Node }
+	// NodeRemoved takes a node and everything on it away. Its jobs' tasks are
+	// pending again; a gang that fell below its min loses the others too.
+	NodeRemoved struct{ Name string }
+	// JobSubmitted registers a job.
+	JobSubmitted struct{ Job *spec.Job }
+	// JobGone forgets a job, finished or cancelled.
+	JobGone struct{ ID string }
+	// JobPriority changes a job's priority.
+	JobPriority struct {
+		ID       string
+		Priority int64
+	}
+	// TaskFinished ends a task for good.
+	TaskFinished struct {
+		Job  string
+		Task int32
+	}
+	// TaskLost says that a task's pod died and its node did not: the place is kept
+	// for the replacement.
+	TaskLost struct {
+		Job  string
+		Task int32
+	}
+	// TaskReleased ends a surplus task that its job no longer wants; it does not
+	// come back.
+	TaskReleased struct {
+		Job  string
+		Task int32
+	}
+	// Evicted says that victims are gone from their nodes.
+	Evicted struct {
+		Job   string
+		Tasks []int32
+	}
+	// BindFailed says that a start did not happen; the assumption is forgotten.
+	BindFailed struct {
+		Job   string
+		Tasks []int32
+	}
+	// Saved says that a job saved its work.
+	Saved struct{ Job string }
+	// QueuesChanged replaces the queue tree. If the new one has no place for a
+	// job, it is refused and the old one stays.
+	QueuesChanged struct{ Tree spec.Tree }
+)
+
+func (e NodeAdded) apply(l *Ledger, _ spec.Time) error {
+	if err := e.Node.Validate(); err != nil {
+		return err
+	}
+	if total := l.capacityWith(e.Node); total == amount.Max {
+		return refuse("overflow", "node %s: the pool's capacity is more than can be counted", e.Node.Name)
+	}
+	l.world.AddNode(e.Node)
+	l.rescale = true
+	return nil
+}
+
+// capacityWith is the largest total that the pool would have with a node more.
+func (l *Ledger) capacityWith(n spec.Node) (largest amount.Amount) {
+	for _, r := range n.Capacity {
+		total := r.Amount
+		if d, ok := l.world.Res.Lookup(r.Name); ok && int(d) < len(l.world.Quota.Capacity()) {
+			total = total.Add(l.world.Quota.Capacity()[d])
+		}
+		largest = max(largest, total)
+	}
+	return largest
+}
+
+func (e NodeRemoved) apply(l *Ledger, _ spec.Time) error {
+	n, ok := l.world.NodeNamed(e.Name)
+	if !ok || !l.world.Nodes[n].Present {
+		return refuse("unknown-node", "node %s is not known", e.Name)
+	}
+	lost := l.world.RemoveNode(n)
+	l.rescale = true
+	for _, t := range lost {
+		l.breakGang(t.Job)
+	}
+	return nil
+}
+
+// breakGang releases what is left of a job that lost a part of its gang: the rest
+// can't work, and must not hold what others could use.
+func (l *Ledger) breakGang(j *world.Job) {
+	if j.GangMissing() == 0 {
+		return
+	}
+	for i := range j.Tasks {
+		if t := &j.Tasks[i]; t.State == world.Bound || t.State == world.Claimed {
+			l.world.Release(t)
+		}
+	}
+}
+
+func (e JobSubmitted) apply(l *Ledger, _ spec.Time) error {
+	if err := e.Job.Validate(); err != nil {
+		return err
+	}
+	if l.world.Job(e.Job.ID) != nil {
+		return refuse("duplicate-job", "job %s is already known", e.Job.ID)
+	}
+	q, ok := l.world.Quota.Lookup(e.Job.Queue)
+	if !ok {
+		return refuse("unknown-queue", "job %s: queue %q is not in the tree", e.Job.ID, e.Job.Queue)
+	}
+	if !l.world.Quota.Queues[q].Leaf {
+		return refuse("not-a-leaf", "job %s: queue %q has children; jobs go into leaves", e.Job.ID, e.Job.Queue)
+	}
+	l.world.AddJob(e.Job, q)
+	return nil
+}
+
+func (e JobGone) apply(l *Ledger, _ spec.Time) error {
+	j, err := l.job(e.ID)
+	if err != nil {
+		return err
+	}
+	l.world.RemoveJob(j)
+	return nil
+}
+
+func (e JobPriority) apply(l *Ledger, _ spec.Time) error {
+	j, err := l.job(e.ID)
+	if err != nil {
+		return err
+	}
+	changed := *j.Spec
+	changed.Priority = e.Priority
+	j.Spec = &changed
+	l.world.Epoch++
+	return nil
+}
+
+func (l *Ledger) job(id string) (*world.Job, error) {
+	j := l.world.Job(id)
+	if j == nil {
+		return nil, refuse("unknown-job", "job %s is not known", id)
+	}
+	return j, nil
+}
+
+func (l *Ledger) task(id string, index int32) (*world.Task, error) {
+	j, err := l.job(id)
+	if err != nil {
+		return nil, err
+	}
+	if index < 0 || int(index) >= len(j.Tasks) {
+		return nil, refuse("unknown-task", "job %s has no task %d", id, index)
+	}
+	return &j.Tasks[index], nil
+}
+
+func (e TaskFinished) apply(l *Ledger, _ spec.Time) error {
+	t, err := l.task(e.Job, e.Task)
+	if err != nil {
+		return err
+	}
+	l.world.Epoch++
+	l.world.Finish(t)
+	return nil
+}
+
+func (e TaskReleased) apply(l *Ledger, now spec.Time) error {
+	t, err := l.task(e.Job, e.Task)
+	if err != nil {
+		return err
+	}
+	if g := &t.Job.Groups[t.Group]; t.State == world.Bound && g.Placed+g.Finished <= g.Min {
+		return refuse("gang-member", "job %s: task %d belongs to the gang of %d; end the job instead", e.Job, e.Task, g.Min)
+	}
+	return TaskFinished(e).apply(l, now)
+}
+
+func (e TaskLost) apply(l *Ledger, now spec.Time) error {
+	t, err := l.task(e.Job, e.Task)
+	if err != nil {
+		return err
+	}
+	if t.State != world.Bound {
+		return refuse("not-running", "job %s: task %d is %s, not running", e.Job, e.Task, t.State)
+	}
+	l.world.Epoch++
+	l.world.Hold(t)
+	t.Job.ClaimExpiry = now + 300*spec.Second
+	return nil
+}
+
+func (e Evicted) apply(l *Ledger, _ spec.Time) error {
+	j, err := l.job(e.Job)
+	if err != nil {
+		return err
+	}
+	for _, i := range e.Tasks {
+		t, err := l.task(e.Job, i)
+		if err != nil {
+			return err
+		}
+		if t.State != world.Releasing && t.State != world.Bound {
+			return refuse("not-running", "job %s: task %d is %s, not running", e.Job, i, t.State)
+		}
+	}
+	l.world.Epoch++
+	for _, i := range e.Tasks {
+		l.world.Release(&j.Tasks[i])
+	}
+	return nil
+}
+
+func (e BindFailed) apply(l *Ledger, now spec.Time) error {
+	j, err := l.job(e.Job)
+	if err != nil {
+		return err
+	}
+	if err := (Evicted(e)).apply(l, now); err != nil {
+		return err
+	}
+	l.breakGang(j)
+	return nil
+}
+
+func (e Saved) apply(l *Ledger, now spec.Time) error {
+	j, err := l.job(e.Job)
+	if err != nil {
+		return err
+	}
+	l.world.NoteSaved(j, now)
+	return nil
+}
+
+func (e QueuesChanged) apply(l *Ledger, _ spec.Time) error {
+	w, err := l.world.WithTree(quota.New(l.world.Res, e.Tree))
+	if err != nil {
+		return refuse("queue-in-use", "%v", err)
+	}
+	l.world, l.rules = w, e.Tree.Rules
+	return nil
+}

@@ -1,0 +1,193 @@
+package ledger
+
+import (
+	"github.com/musterhq/muster/builtin/plan"
+	"github.com/musterhq/muster/builtin/world"
+)
+
+// verify takes the units of a plan that still hold, in the order of the plan:
+// first the ends of notices, then preemptors with their victims, then starts.
+func (l *Ledger) verify(p *plan.Plan) (*plan.Plan, []Stale) {
+	v := &verifier{l: l, w: l.world, from: p, to: &plan.Plan{Cycle: p.Cycle, Now: p.Now, Policies: p.Policies, Events: p.Events, Wake: p.Wake}}
+	for _, e := range p.Ends {
+		if j := v.w.Job(e.Job); j != nil {
+			v.to.Ends = append(v.to.Ends, e)
+		}
+	}
+	for _, unit := range unitsOf(p.Claims, func(c plan.Claim) int32 { return c.Unit }) {
+		v.preemptor(unit)
+	}
+	for _, unit := range unitsOf(p.Binds, func(b plan.Bind) int32 { return b.Unit }) {
+		v.start(unit)
+	}
+	for _, r := range p.Reserved {
+		v.reservation(r)
+	}
+	return v.to, v.stale
+}
+
+type verifier struct {
+	l        *Ledger
+	w        *world.World
+	from, to *plan.Plan
+	stale    []Stale
+}
+
+// unitsOf splits a list at the changes of its unit numbers.
+func unitsOf[T any](items []T, unit func(T) int32) (out [][]T) {
+	for i := 0; i < len(items); {
+		k := i + 1
+		for k < len(items) && unit(items[k]) == unit(items[i]) {
+			k++
+		}
+		out = append(out, items[i:k])
+		i = k
+	}
+	return out
+}
+
+func (v *verifier) drop(job, reason string) { v.stale = append(v.stale, Stale{job, reason}) }
+
+// start takes the tasks of one unit, all or none.
+func (v *verifier) start(unit []plan.Bind) {
+	m := v.w.Mark()
+	for _, b := range unit {
+		if why := v.place(b.Job, b.Task, b.Node, b.Devices, world.Bound, b.Nominated); why != "" {
+			v.w.Rollback(m)
+			v.drop(b.Job, why)
+			return
+		}
+	}
+	v.w.Keep(m)
+	v.to.Binds = append(v.to.Binds, unit...)
+}
+
+// place puts one task where the plan wants it, or says why it can't. A claimed
+// task that is to start must be where it was.
+func (v *verifier) place(job string, task int32, node string, dev uint64, s world.State, nominated bool) string {
+	j := v.w.Job(job)
+	n, ok := v.w.NodeNamed(node)
+	switch {
+	case j == nil || int(task) >= len(j.Tasks):
+		return "the job is gone"
+	case !ok || !v.w.Usable(n, j):
+		return "node " + node + " is gone or closed"
+	}
+	t := &j.Tasks[task]
+	if nominated && t.State == world.Claimed {
+		if t.Node != n || !v.w.Settled(t) {
+			return "its place on " + node + " is not free"
+		}
+		v.w.Bind(t, v.from.Now)
+		return ""
+	}
+	shape := j.Groups[t.Group].Shape
+	switch {
+	case t.State != world.Pending:
+		return "a task is " + t.State.String()
+	case !v.w.Feasible(shape, v.w.Nodes[n].Class):
+		return "node " + node + " changed"
+	case v.w.Quota.Fits(j.Chain, v.w.Charge(shape, v.w.Nodes[n].Class), 1).Blocked:
+		return "quota is taken"
+	case s == world.Bound && !v.room(shape, n, dev):
+		return "node " + node + " has no room"
+	}
+	v.w.Place(t, n, dev, s, v.from.Now)
+	return ""
+}
+
+// room says whether the devices and everything else that a task asks are free.
+func (v *verifier) room(shape world.ShapeID, n world.NodeIx, dev uint64) bool {
+	s := &v.w.Shapes[shape]
+	for _, e := range s.Request {
+		if v.w.FreeOf(n, e.Dim) < e.Amount {
+			return false
+		}
+	}
+	each := int32(1000)
+	if s.Milli > 0 {
+		each = s.Milli
+	}
+	devices := v.w.Dev(n)
+	for i := range 64 {
+		if dev&(1<<i) != 0 && (i >= len(devices) || devices[i] < each) {
+			return false
+		}
+	}
+	return true
+}
+
+// preemptor takes the claims of a job together with the evictions for it: the
+// victims must still run, and their going must still make the place.
+func (v *verifier) preemptor(unit []plan.Claim) {
+	id := unit[0].Job
+	victims := v.victimsFor(id)
+	m := v.w.Mark()
+	why := v.trial(unit, victims)
+	v.w.Rollback(m)
+	if why != "" {
+		v.drop(id, why)
+		return
+	}
+	for _, e := range victims {
+		j := v.w.Job(e.Job)
+		for _, i := range e.Tasks {
+			v.w.Evict(&j.Tasks[i])
+		}
+	}
+	for _, c := range unit {
+		j := v.w.Job(id)
+		n, _ := v.w.NodeNamed(c.Node)
+		v.w.Place(&j.Tasks[c.Task], n, c.Devices, world.Claimed, v.from.Now)
+	}
+	v.to.Evictions = append(v.to.Evictions, victims...)
+	v.to.Claims = append(v.to.Claims, unit...)
+}
+
+func (v *verifier) victimsFor(id string) (out []plan.Eviction) {
+	for _, e := range v.from.Evictions {
+		if e.For == id {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// trial releases the victims and places the claims on what is then free.
+func (v *verifier) trial(unit []plan.Claim, victims []plan.Eviction) string {
+	for _, e := range victims {
+		j := v.w.Job(e.Job)
+		if j == nil {
+			return "victim " + e.Job + " is gone"
+		}
+		for _, i := range e.Tasks {
+			if j.Tasks[i].State != world.Bound {
+				return "victim " + e.Job + " no longer runs"
+			}
+			v.w.Release(&j.Tasks[i])
+		}
+	}
+	for _, c := range unit {
+		if why := v.place(c.Job, c.Task, c.Node, c.Devices, world.Bound, false); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+func (v *verifier) reservation(r plan.Reservation) {
+	n, ok := v.w.NodeNamed(r.Node)
+	if !ok || !v.w.Nodes[n].Present {
+		return
+	}
+	j := v.w.Job(r.Job)
+	switch {
+	case r.Until == 0 && v.w.Nodes[n].ReservedFor != nil:
+		v.w.Reserve(n, nil)
+	case r.Until != 0 && j != nil && v.w.Nodes[n].ReservedFor == nil:
+		v.w.Reserve(n, j)
+	default:
+		return
+	}
+	v.to.Reserved = append(v.to.Reserved, r)
+}

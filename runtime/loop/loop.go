@@ -1,0 +1,160 @@
+// Package loop turns events into cycles: drain, step, commit, act. One goroutine
+// (Run) or one caller (Turn) owns the ledger; everybody else posts events.
+package loop
+
+import (
+	"context"
+	"sync"
+
+	"github.com/musterhq/muster/builtin/cycle"
+	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/runtime/clock"
+	"github.com/musterhq/muster/runtime/ledger"
+)
+
+// MaxDrain is how many events one turn takes in: a flood must not keep decisions
+// away for ever.
+const MaxDrain = 65536
+
+// Actor carries out what a turn decided: it binds, notifies and evicts, in the
+// background, and posts what came of it.
+type Actor interface {
+	Act(now spec.Time, r ledger.Result)
+}
+
+// Turn is what happened in one turn, for listeners.
+type Turn struct {
+	Now    spec.Time
+	Events int
+	// Refused are events that made no sense; the ledger is unchanged by them.
+	Refused []error
+	ledger.Result
+}
+
+// Loop owns a ledger. Post, Swap and Listen may be called from any goroutine.
+type Loop struct {
+	ledger *ledger.Ledger
+	actor  Actor
+	clock  clock.Clock
+
+	mu struct {
+		sync.Mutex
+		inbox     []ledger.Event
+		set       cycle.Set // of the next cycle
+		listeners []func(Turn)
+	}
+	knock chan struct{} // holds one token while there is something to do
+}
+
+// New returns a loop over a ledger. The ledger must not be used by anyone else
+// from then on.
+func New(l *ledger.Ledger, set cycle.Set, actor Actor, c clock.Clock) *Loop {
+	p := &Loop{ledger: l, actor: actor, clock: c, knock: make(chan struct{}, 1)}
+	p.mu.set = set
+	return p
+}
+
+// Post hands over events. It never blocks; the next turn takes them in, in order.
+func (p *Loop) Post(evs ...ledger.Event) {
+	p.mu.Lock()
+	p.mu.inbox = append(p.mu.inbox, evs...)
+	p.mu.Unlock()
+	p.wake()
+}
+
+// Swap replaces the policies from the next cycle on. A cycle that runs keeps the
+// set it began with.
+func (p *Loop) Swap(set cycle.Set) {
+	p.mu.Lock()
+	set.Generation = p.mu.set.Generation + 1
+	p.mu.set = set
+	p.mu.Unlock()
+	p.wake()
+}
+
+// Listen calls f after every turn, on the loop's goroutine: f must be quick and
+// must not keep what it is given beyond the call.
+func (p *Loop) Listen(f func(Turn)) {
+	p.mu.Lock()
+	p.mu.listeners = append(p.mu.listeners, f)
+	p.mu.Unlock()
+}
+
+func (p *Loop) wake() {
+	select {
+	case p.knock <- struct{}{}:
+	default:
+	}
+}
+
+// Run takes turns until the context ends: whenever something was posted, and when
+// the last plan asked to be woken.
+func (p *Loop) Run(ctx context.Context) error {
+	var alarm <-chan spec.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-p.knock:
+		case <-alarm:
+		}
+		t := p.Turn(ctx)
+		alarm = nil
+		if t.Taken.Wake != 0 {
+			alarm = p.clock.Wake(t.Taken.Wake)
+		}
+	}
+}
+
+// Turn is one cycle: stages 1 and 2 and 8 to 10 around cycle.Step.
+func (p *Loop) Turn(ctx context.Context) Turn {
+	now := p.clock.Now()
+	t := Turn{Now: now}
+	events, set, more := p.drain()
+	for _, ev := range events {
+		if err := p.ledger.Apply(now, ev); err != nil {
+			t.Refused = append(t.Refused, err)
+		}
+	}
+	t.Events = len(events)
+	w := p.ledger.Freeze()
+	t.Result = p.ledger.Commit(cycle.Step(ctx, w, set, now))
+	t.Refused = append(t.Refused, t.Result.Refused...)
+	if p.actor != nil {
+		p.actor.Act(now, t.Result)
+	}
+	p.tell(t)
+	if more || len(t.Stale) > 0 {
+		p.wake()
+	}
+	return t
+}
+
+func (p *Loop) drain() (events []ledger.Event, set cycle.Set, more bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := min(len(p.mu.inbox), MaxDrain)
+	events = p.mu.inbox[:n:n]
+	p.mu.inbox = p.mu.inbox[n:]
+	return events, p.mu.set, len(p.mu.inbox) > 0
+}
+
+func (p *Loop) tell(t Turn) {
+	p.mu.Lock()
+	listeners := p.mu.listeners
+	p.mu.Unlock()
+	for _, f := range listeners {
+		f(t)
+	}
+}
+
+// Ledger is the loop's ledger, for callers of Turn. While Run runs it must not be
+// touched.
+func (p *Loop) Ledger() *ledger.Ledger { return p.ledger }
+
+// Busy says whether events wait for the next turn.
+func (p *Loop) Busy() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.mu.inbox) > 0
+}

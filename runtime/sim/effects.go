@@ -1,0 +1,107 @@
+package sim
+
+import (
+	"github.com/musterhq/muster/builtin/plan"
+	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/runtime/ledger"
+	"github.com/musterhq/muster/runtime/sim/score"
+)
+
+// Act is the simulated cluster: it carries out a plan in no time, but for the
+// time that victims take.
+func (e *engine) Act(now spec.Time, r ledger.Result) {
+	p := r.Taken
+	for _, v := range p.Evictions {
+		e.evicted(now, v)
+	}
+	for _, v := range p.Ends {
+		e.queueOrPost(now+e.o.EvictionTime, ledger.Evicted{Job: v.Job, Tasks: v.Tasks})
+		e.stop(now, v.Job, v.Saved)
+	}
+	for i := range p.Binds {
+		if i == 0 || p.Binds[i].Job != p.Binds[i-1].Job {
+			e.start(now, p.Binds[i].Job)
+		}
+	}
+}
+
+func (e *engine) queueOrPost(at spec.Time, ev ledger.Event) {
+	if at > e.clock.Now() {
+		e.queue.add(at, ev)
+		return
+	}
+	e.loop.Post(ev)
+}
+
+// evicted takes a victim off its nodes, at once or after its notice.
+func (e *engine) evicted(now spec.Time, v plan.Eviction) {
+	j := e.jobs[v.Job]
+	e.rec.rec.Evicted(score.Eviction{
+		At: now, Job: v.Job, Queue: v.Queue, Tasks: int64(len(v.Tasks)), MilliGPUs: v.GPUs,
+		LostGPUSeconds: float64(v.LostMS) / 1000,
+	})
+	j.lostMS += v.LostMS
+	if v.Notify {
+		if e.o.SaveAfter > 0 && now+e.o.SaveAfter < v.Deadline {
+			e.queue.add(now+e.o.SaveAfter, jobSaved{v.Job, j.run})
+		}
+		return
+	}
+	e.queueOrPost(now+e.o.EvictionTime, ledger.Evicted{Job: v.Job, Tasks: v.Tasks})
+	if v.Whole {
+		e.stop(now, v.Job, false)
+	}
+}
+
+// start begins or continues a job whose gang has come together.
+func (e *engine) start(now spec.Time, id string) {
+	j := e.jobs[id]
+	w := e.loop.Ledger().World().Job(id)
+	if w == nil || j.running || w.GangMissing() > 0 || w.Placed == 0 {
+		return
+	}
+	j.running, j.since, j.startAt = true, now, now
+	j.pending += now - j.idleAt
+	j.run++
+	if !j.started {
+		j.started, j.first = true, now
+	}
+	if j.t.Run > 0 {
+		e.queue.add(now+j.left, jobEnd{id, j.run})
+	}
+	if every := j.t.CheckpointEvery; every > 0 {
+		for at := now + every; at < now+j.left && j.t.Run > 0; at += every {
+			e.queue.add(at, jobSaved{id, j.run})
+		}
+	}
+}
+
+// stop ends a job's run before its time. What it had not saved is to be done
+// again, and its start-up too.
+func (e *engine) stop(now spec.Time, id string, saved bool) {
+	j := e.jobs[id]
+	if !j.running {
+		return
+	}
+	w := e.loop.Ledger().World().Job(id)
+	if w != nil && w.GangMissing() == 0 && w.Placed > 0 {
+		return // only surplus went
+	}
+	kept := j.since
+	switch {
+	case saved:
+		kept = now
+	case j.saved > j.since:
+		kept = j.saved
+	}
+	done := max(0, kept-j.since-j.t.RestartCost)
+	j.left = max(1, j.left-j.t.RestartCost-done) + j.t.RestartCost
+	j.running, j.idleAt = false, now
+	j.run++
+}
+
+func (e *engine) endJob(j *job, now spec.Time) {
+	j.ended, j.running, j.end = true, false, now
+	e.done++
+	e.loop.Post(ledger.JobGone{ID: j.t.ID})
+}

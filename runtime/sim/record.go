@@ -1,0 +1,70 @@
+package sim
+
+import (
+	"github.com/musterhq/muster/builtin/amount"
+	"github.com/musterhq/muster/builtin/quota"
+	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/builtin/world"
+	"github.com/musterhq/muster/runtime/sim/score"
+	"github.com/musterhq/muster/runtime/sim/trace"
+)
+
+// recorder feeds the scorecard from the world after each instant.
+type recorder struct {
+	rec     *score.Recorder
+	leaves  []trace.Leaf
+	samples []score.QueueSample
+}
+
+func newRecorder(tr *trace.Trace, o Options) *recorder {
+	r := &recorder{leaves: tr.Leaves()}
+	names := make([]string, len(r.leaves))
+	for i, l := range r.leaves {
+		names[i] = l.Path
+	}
+	r.samples = make([]score.QueueSample, len(names))
+	r.rec = score.NewRecorder(score.Options{Queues: names, From: o.From, To: o.Until})
+	return r
+}
+
+// sample records the GPUs of every leaf: what it holds and what it asks for.
+func (r *recorder) sample(now spec.Time, w *world.World) {
+	t := w.Quota
+	for i, l := range r.leaves {
+		q, ok := t.Lookup(l.Path)
+		if !ok {
+			continue
+		}
+		used := t.Used(quota.Account(q))[amount.GPU]
+		s := &r.samples[i]
+		s.Guaranteed = max(0, int64(t.Guaranteed(q)[amount.GPU]))
+		s.Max = int64(t.MaxOf(quota.Account(q))[amount.GPU])
+		s.Used, s.Demand = int64(used), int64(used.Add(pendingGPUs(w, q)))
+		s.Weight = t.Queues[q].Spec.Weight
+	}
+	r.rec.Sample(now, r.samples, int64(t.Capacity()[amount.GPU]), -1)
+}
+
+func pendingGPUs(w *world.World, q quota.Q) (sum amount.Amount) {
+	for _, j := range w.PendingIn(q) {
+		for i := range j.Groups {
+			g := &j.Groups[i]
+			each, _ := w.Shapes[g.Shape].Request.Get(amount.GPU)
+			sum = sum.Add(each.Mul(int64(g.Size - g.Placed - g.Finished)))
+		}
+	}
+	return sum
+}
+
+// job hands over what became of a job.
+func (r *recorder) job(j *job, now spec.Time) {
+	pending := j.pending
+	if !j.running && !j.ended {
+		pending += max(0, now-j.idleAt)
+	}
+	r.rec.Job(score.JobRecord{
+		ID: j.t.ID, Queue: j.t.Queue, Submit: j.t.Submit, FirstStart: j.first, End: j.end,
+		Started: j.started, Finished: j.ended, MilliGPUs: int64(j.t.MilliGPUs()), Run: j.t.Run,
+		Pending: pending, Deadline: j.t.Deadline, Warmup: j.t.Warmup,
+	})
+}
