@@ -224,8 +224,9 @@ func TestLongerHeadersAndDescriptorsOfLaterVersionsAreRead(t *testing.T) {
 // FuzzDecode: no bytes panic, and what is accepted stays within its own bounds.
 func FuzzDecode(f *testing.F) {
 	for _, k := range hostabi.Kinds() {
-		f.Add(encode(f, frame(k, 3, 2, 8)))
-		f.Add(encode(f, frame(k, 0, 0, 9)))
+		fr := frame(k, 3, 2, 8)
+		fr.Parts = fr.Parts[len(fr.Parts)-2:] // small seeds: the fuzzer's minimising is slow with large ones
+		f.Add(encode(f, fr))
 	}
 	f.Fuzz(func(t *testing.T, buf []byte) {
 		b, err := hostabi.Decode(buf)
