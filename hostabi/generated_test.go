@@ -13,7 +13,7 @@ func TestTheGeneratedBindingsAreCurrent(t *testing.T) {
 	if out, err := exec.Command("go", "run", "./schema/gen", dir).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, path := range []string{"hostabi/columns_gen.go", "runtime/wasm/columns_gen.go", "sdk/go/columns_gen.go"} {
+	for _, path := range []string{"hostabi/columns_gen.go", "runtime/wasm/columns_gen.go", "sdk/go/columns_gen.go", "hostabi/columns.md"} {
 		want, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(path)))
 		if err != nil {
 			t.Fatal(err)

@@ -1,5 +1,5 @@
 // Command gen writes the bindings of the ABI's columns: for the host, for the Wasm
-// runtime and for the guest SDK in Go. Run it by `go generate ./hostabi`; the only
+// runtime, for the guest SDK in Go, and the table for readers. Run it by `go generate ./hostabi`; the only
 // argument, optional, is the directory that stands for the repository root.
 package main
 
@@ -32,7 +32,7 @@ func run(root string) error {
 		return err
 	}
 	for _, o := range outputs {
-		src, err := render(o.text, groups)
+		src, err := render(o.text, groups, strings.HasSuffix(o.path, ".go"))
 		if err != nil {
 			return fmt.Errorf("%s: %w", o.path, err)
 		}
@@ -47,7 +47,7 @@ func run(root string) error {
 	return nil
 }
 
-func render(text string, groups []schema.Group) ([]byte, error) {
+func render(text string, groups []schema.Group, isGo bool) ([]byte, error) {
 	t, err := template.New("").Funcs(funcs).Parse(text)
 	if err != nil {
 		return nil, err
@@ -55,6 +55,9 @@ func render(text string, groups []schema.Group) ([]byte, error) {
 	var b bytes.Buffer
 	if err := t.Execute(&b, groups); err != nil {
 		return nil, err
+	}
+	if !isGo {
+		return b.Bytes(), nil
 	}
 	return format.Source(b.Bytes())
 }
