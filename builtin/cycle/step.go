@@ -100,6 +100,7 @@ func start(ctx context.Context, w *world.World, set Set, now spec.Time) *cycle {
 	if set.Typicals != nil && !c.x.Pinned() {
 		c.x.PinTypicals(set.Typicals)
 	}
+	c.x.Refresh()
 	c.ctx, c.set, c.now = ctx, set, now
 	c.number++
 	c.out = &plan.Plan{Cycle: c.number, Now: now}

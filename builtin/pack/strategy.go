@@ -20,8 +20,9 @@ type Strategy uint8
 // The strategies.
 const (
 	// Fragmentation takes the node where the expected fragmentation grows least
-	// (FGD, Weng et al., USENIX ATC 2023), among equals the fullest. Tasks without
-	// GPUs use BinPack.
+	// (FGD, Weng et al., USENIX ATC 2023), among equals the first in order of names,
+	// so that equal nodes fill one after the other. On nodes without GPUs, where
+	// nothing can fragment, it is BinPack.
 	Fragmentation Strategy = iota
 	// BinPack takes the node that would be left with the least cpu and GPUs.
 	BinPack
@@ -55,8 +56,6 @@ const (
 	// gpuless is added for tasks without GPUs on nodes without GPUs: they keep off
 	// GPU nodes while they can.
 	gpuless = 1 << 20
-	// fragStep is one step of the fragmentation score above all fits.
-	fragStep = 4 * fitScale
 )
 
 // room says whether the shape fits what is free on a node now, and on which
@@ -88,8 +87,7 @@ func (x *Index) left(s *world.Shape, n world.NodeIx) int32 {
 	return int32(max(0, sum))
 }
 
-// score is the worth of a node for a shape: see the constants above for how the
-// parts are stacked.
+// score is the worth of a node for a shape, noRoom if it can't take it.
 func (x *Index) score(v *view, n world.NodeIx) int32 {
 	s := &x.w.Shapes[v.shape]
 	nd := &x.w.Nodes[n]
@@ -107,18 +105,24 @@ func (x *Index) allowed(v *view, nd *world.Node) bool {
 }
 
 func (x *Index) worth(v *view, s *world.Shape, n world.NodeIx) int32 {
-	wantsGPU := s.Whole > 0 || s.Milli > 0
-	fit := 2*fitScale - x.left(s, n)
-	switch {
-	case v.strategy == Spread:
-		fit = x.left(s, n)
-	case v.strategy == Fragmentation && wantsGPU:
-		fit += fragStep * x.fragScore(s, n)
+	if x.w.Nodes[n].Devices == 0 {
+		score := x.fit(v, s, n)
+		if s.Whole == 0 && s.Milli == 0 {
+			score += gpuless
+		}
+		return score
 	}
-	if !wantsGPU && x.w.Nodes[n].Devices == 0 {
-		fit += gpuless
+	if v.strategy == Fragmentation {
+		return x.fragScore(s, n)
 	}
-	return fit
+	return x.fit(v, s, n)
+}
+
+func (x *Index) fit(v *view, s *world.Shape, n world.NodeIx) int32 {
+	if v.strategy == Spread {
+		return x.left(s, n)
+	}
+	return 2*fitScale - x.left(s, n)
 }
 
 // TypeBit is the bit of a typed GPU dimension in a set of banned types. Types
