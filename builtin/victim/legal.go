@@ -1,0 +1,133 @@
+package victim
+
+import (
+	"github.com/musterhq/muster/builtin/plan"
+	"github.com/musterhq/muster/builtin/quota"
+	"github.com/musterhq/muster/builtin/world"
+)
+
+// Legal means: may be evicted for this job if it were the only victim, apart from
+// the guarantees, which depend on the whole set (see field.allows).
+
+// side is what the rules say of all units of one leaf.
+type side struct {
+	known, legal bool
+	child        quota.Q // the queue below the common ancestor on the victim's side
+	oldest       int64   // units that started later are too young
+	free         bool    // child is guaranteed nothing
+}
+
+// entitled says whether the job's queue holds, with the job, no more than it is
+// guaranteed, and fixes where victims may come from. The leaf counts; where it is
+// guaranteed nothing of what the job asks for, the nearest queue above that is.
+// Every queue between the leaf and the common ancestor with a victim must be
+// within its guarantee too, so the first that would exceed it bounds the scope
+// like a fence: below it, the shares of its children can still be set right.
+func (s *Search) entitled(a *ask) bool {
+	tree := s.w.Quota
+	a.floor, a.scope = quota.None, s.fence(a.job.Queue)
+	for q := a.job.Queue; q != quota.Root; q = tree.Queues[q].Parent {
+		switch configured, within := s.withinGuarantee(q, a); {
+		case !configured:
+		case within && a.floor == quota.None:
+			a.floor = q
+		case !within && a.floor == quota.None:
+			return false
+		case !within:
+			if tree.Queues[q].Depth > tree.Queues[a.scope].Depth {
+				a.scope = q
+			}
+			return true
+		}
+	}
+	return a.floor != quota.None
+}
+
+// withinGuarantee says whether q is guaranteed anything the job asks for, and
+// whether it stays within all of that with the job.
+func (s *Search) withinGuarantee(q quota.Q, a *ask) (configured, within bool) {
+	used, guaranteed := s.w.Quota.Used(quota.Account(q)), s.w.Quota.Guaranteed(q)
+	within = true
+	for _, e := range a.missing {
+		if g := guaranteed[e.Dim]; g != quota.Unset && e.Amount != 0 {
+			configured = true
+			within = within && used[e.Dim].Add(e.Amount) <= g
+		}
+	}
+	return configured, within
+}
+
+// fence is the subtree that preemption from a leaf must stay in.
+func (s *Search) fence(q quota.Q) quota.Q {
+	for ; q != quota.Root; q = s.w.Quota.Queues[q].Parent {
+		if s.w.Quota.Queues[q].Fenced {
+			return q
+		}
+	}
+	return quota.Root
+}
+
+func under(tree *quota.Tree, q, top quota.Q) bool {
+	for tree.Queues[q].Depth > tree.Queues[top].Depth {
+		q = tree.Queues[q].Parent
+	}
+	return q == top
+}
+
+// sideOf judges a leaf.
+func (s *Search) sideOf(a *ask, leaf quota.Q) side {
+	tree := s.w.Quota
+	v := side{known: true, child: leaf}
+	if a.rule == plan.RulePriority {
+		v.legal = leaf == a.job.Queue
+		v.oldest = s.now - tree.Queues[leaf].MinRuntime
+		return v
+	}
+	if leaf == a.job.Queue || !under(tree, leaf, a.scope) {
+		return v
+	}
+	common := tree.CommonAncestor(leaf, a.job.Queue)
+	if tree.Queues[common].Depth >= tree.Queues[a.floor].Depth {
+		return v // nothing below the common ancestor is guaranteed to the job
+	}
+	v.child = tree.Below(leaf, common)
+	v.legal = true
+	v.free = !tree.HasGuarantee(v.child)
+	v.oldest = s.now - tree.Queues[v.child].MinRuntime
+	return v
+}
+
+// legal lists the units that may be evicted, in order, and why there are none.
+func (s *Search) legal(a *ask) ([]int32, string) {
+	s.sides = grown(s.sides, len(s.w.Quota.Queues))
+	clear(s.sides)
+	s.legalUnits = s.legalUnits[:0]
+	why := reasonNone
+	for i := range s.pool.units {
+		u := &s.pool.units[i]
+		v := &s.sides[u.job.Queue]
+		if !v.known {
+			*v = s.sideOf(a, u.job.Queue)
+		}
+		if !v.legal || u.veto || u.since > v.oldest || u.job == a.job {
+			continue
+		}
+		if a.rule == plan.RulePriority && u.job.Spec.Priority >= a.job.Spec.Priority {
+			continue
+		}
+		if !u.alive() {
+			continue
+		}
+		if s.w.Frozen(a.job.Spec.ID, u.job.Spec.ID) {
+			why = frozenReason(u.job.Spec.ID)
+			continue
+		}
+		s.legalUnits = append(s.legalUnits, int32(i))
+	}
+	return s.legalUnits, why
+}
+
+// usable says whether tasks of a shape may ever run on a node for the job.
+func (s *Search) usable(a *ask, shape world.ShapeID, n world.NodeIx) bool {
+	return s.w.Usable(n, a.job) && s.w.Feasible(shape, s.w.Nodes[n].Class)
+}

@@ -1,0 +1,174 @@
+package victim
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/musterhq/muster/builtin/amount"
+	"github.com/musterhq/muster/builtin/gang"
+	"github.com/musterhq/muster/builtin/plan"
+	"github.com/musterhq/muster/builtin/world"
+)
+
+// place is where a trial put a task.
+type place struct {
+	task *world.Task
+	node world.NodeIx
+	dev  uint64
+}
+
+// try releases a set on the undo log, with everything that is leaving anyway,
+// places the job, and takes it all back. It returns the places, nil if there are
+// not enough.
+func (s *Search) try(a *ask, set []int32) []place {
+	w := s.w
+	mark := w.Mark()
+	defer w.Rollback(mark)
+	for _, t := range s.pool.releasing {
+		if t.State == world.Releasing && t.Node != world.NoNode {
+			w.Release(t)
+		}
+	}
+	for _, u := range set {
+		for _, t := range s.f.units[u].unit.tasks {
+			w.Release(t)
+		}
+	}
+	if w.Quota.Fits(a.job.Chain, a.missing, 1).Blocked {
+		return nil
+	}
+	if a.job.Placed == 0 && w.Quota.AppsFit(a.job.Chain).Blocked {
+		return nil
+	}
+	placed := s.placeNow(a)
+	places := make([]place, 0, len(placed))
+	for _, t := range placed {
+		places = append(places, place{t, t.Node, t.Dev})
+	}
+	if len(places) == 0 {
+		return nil
+	}
+	return places
+}
+
+func (s *Search) placeNow(a *ask) []*world.Task {
+	if a.surplus < 0 {
+		placed, _ := gang.Place(s.x, s.w, a.job, world.Claimed, s.now)
+		return placed
+	}
+	t, _ := gang.One(s.x, s.w, a.job, a.surplus, world.Claimed, s.now)
+	if t == nil {
+		return nil
+	}
+	return []*world.Task{t}
+}
+
+// prove tries the set, gives back what the trial shows not to be needed, and
+// carries it out. It returns nil if the job finds no place.
+func (s *Search) prove(a *ask, set []int32) *Outcome {
+	places := s.try(a, set)
+	if places == nil {
+		return nil
+	}
+	if len(s.f.shapes) > 1 || s.x.Filter != nil {
+		set, places = s.giveBack(a, set, places)
+	}
+	return s.commit(a, set, places)
+}
+
+// giveBack drops every unit without which the job still finds a place, the most
+// expensive first.
+func (s *Search) giveBack(a *ask, set []int32, places []place) ([]int32, []place) {
+	byCost := slices.Clone(set)
+	slices.SortFunc(byCost, func(x, y int32) int {
+		return cmp.Or(cmp.Compare(s.f.units[y].cost, s.f.units[x].cost), cmp.Compare(x, y))
+	})
+	for _, u := range byCost {
+		without := slices.DeleteFunc(slices.Clone(set), func(o int32) bool { return o == u })
+		if p := s.try(a, without); p != nil {
+			set, places = without, p
+		}
+	}
+	return set, places
+}
+
+// commit evicts the set and claims the places. Room is negative there until the
+// victims are gone.
+func (s *Search) commit(a *ask, set []int32, places []place) *Outcome {
+	straddlers := s.straddlers(set)
+	o := &Outcome{}
+	mark := s.w.Mark()
+	for _, n := range set {
+		u := s.f.units[n].unit
+		for _, t := range u.tasks {
+			s.w.Evict(t)
+			s.pool.releasing = append(s.pool.releasing, t)
+		}
+		rule := a.rule
+		if slices.Contains(straddlers, n) {
+			rule = plan.RuleStraddle
+		}
+		o.addVictim(u, rule)
+	}
+	for i := range o.Victims {
+		v := &o.Victims[i]
+		v.Whole = v.Job.Placed == 0
+		slices.SortFunc(v.Tasks, func(a, b *world.Task) int { return cmp.Compare(a.Index, b.Index) })
+	}
+	for _, p := range places {
+		s.w.Place(p.task, p.node, p.dev, world.Claimed, s.now)
+		o.Placed = append(o.Placed, p.task)
+	}
+	s.w.Keep(mark)
+	return o
+}
+
+// addVictim joins the surplus units of one job, which are neighbours.
+func (o *Outcome) addVictim(u *unit, rule plan.Rule) {
+	if n := len(o.Victims); n == 0 || o.Victims[n-1].Job != u.job {
+		o.Victims = append(o.Victims, Victim{Job: u.job, Rule: rule, Policy: u.policy})
+	}
+	v := &o.Victims[len(o.Victims)-1]
+	v.Tasks = append(v.Tasks, u.tasks...)
+	v.Cost = int64(amount.Amount(v.Cost).Add(amount.Amount(u.cost)))
+	v.LostMS += u.lost
+	v.GPUMilli += u.gpu
+	if rule == plan.RuleStraddle {
+		v.Rule = rule
+	}
+}
+
+// straddlers are the units of a set that take a queue below its guarantee.
+func (s *Search) straddlers(set []int32) (out []int32) {
+	if s.f.level < straddling || s.f.ask.rule == plan.RulePriority {
+		return nil
+	}
+	s.lo.start(&s.f)
+	for _, u := range set {
+		s.lo.add(u)
+	}
+	for i := range s.f.queues {
+		if s.lo.paid[i] > s.f.queues[i].slack {
+			if u, ok := s.lo.straddler(int32(i)); ok {
+				out = append(out, u)
+			}
+		}
+	}
+	return out
+}
+
+// withoutVictims claims what earlier victims are about to leave, if that is
+// enough. If the job fits as things are, there is nothing to preempt for.
+func (s *Search) withoutVictims(a *ask) (*Outcome, string) {
+	places := s.try(a, nil)
+	if places == nil {
+		return nil, reasonPieces
+	}
+	waits := slices.ContainsFunc(s.pool.releasing, func(t *world.Task) bool {
+		return t.State == world.Releasing && slices.ContainsFunc(places, func(p place) bool { return p.node == t.Node })
+	})
+	if !waits {
+		return nil, reasonNothing
+	}
+	return s.commit(a, nil, places), ""
+}

@@ -1,0 +1,236 @@
+// Package victim finds, for one job that may not wait, the cheapest set of
+// running tasks whose eviction makes a place for it, and proves that it does.
+//
+// What may be evicted is decided by rules (the queues' guarantees, fences,
+// minimum run times), what an eviction costs by a policy, and which set is taken
+// by a search: exact up to ExactUnits candidates, and beyond that by greedy
+// starts, local improvement and a bounded exact search. A set is taken only after
+// a trial placement on the world's undo log has shown that the job then fits.
+package victim
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/musterhq/muster/builtin/amount"
+	"github.com/musterhq/muster/builtin/gang"
+	"github.com/musterhq/muster/builtin/pack"
+	"github.com/musterhq/muster/builtin/plan"
+	"github.com/musterhq/muster/builtin/quota"
+	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/builtin/world"
+	"github.com/musterhq/muster/policies"
+)
+
+// ExactUnits is the number of candidate units up to which the set found is the
+// cheapest there is.
+const ExactUnits = 20
+
+// Pricer fills Cost and Veto of a batch whose units all belong to queues with the
+// same victim policy, that of the given leaf, and names the policy that answered.
+// It never fails: where a policy does, the built-in has answered.
+type Pricer func(leaf quota.Q, b *policies.VictimBatch) (policy string)
+
+// Search finds victims in one cycle. Candidates are gathered and priced when the
+// first job asks, once per cycle; tasks that were evicted or placed since are
+// recognised by their state, so a rollback of the world needs no notice.
+type Search struct {
+	w     *world.World
+	x     *pack.Index
+	price Pricer
+	now   spec.Time
+
+	pool pool
+	f    field
+	lo   state
+	hi   state
+
+	missing    []amount.Amount
+	sides      []side
+	legalUnits []int32
+	work       int // moves left for the heuristics of one search
+}
+
+// New returns a search for one cycle.
+func New(w *world.World, x *pack.Index, price Pricer, now spec.Time) *Search {
+	s := &Search{}
+	s.Reset(w, x, price, now)
+	return s
+}
+
+// Reset starts a new cycle and keeps the memory of the last one.
+func (s *Search) Reset(w *world.World, x *pack.Index, price Pricer, now spec.Time) {
+	if s.w != w {
+		s.pool = pool{}
+	}
+	s.w, s.x, s.price, s.now = w, x, price, now
+	s.pool.ready = false
+}
+
+// Victim is what one job loses: all it holds, or some of its surplus.
+type Victim struct {
+	Job   *world.Job
+	Tasks []*world.Task // in order of their index
+	Whole bool          // the job has nothing left after it
+	// Cost is the policy's price, LostMS the work lost in GPU-milliseconds,
+	// GPUMilli what the tasks hold.
+	Cost, LostMS, GPUMilli int64
+	Rule                   plan.Rule
+	Policy                 string // that priced it
+}
+
+// Outcome is a preemption that was carried out on the world. Victims is empty if
+// the room that earlier victims are about to leave was enough.
+type Outcome struct {
+	Victims []Victim      // in order of job id
+	Placed  []*world.Task // the preemptor's tasks, now claimed
+	// Candidates is the number of units that were legal.
+	Candidates int
+	// Alternative is the cost of the cheapest other set that was found, 0 if none.
+	Alternative int64
+}
+
+// The reasons why nobody is evicted.
+const (
+	reasonNothing   = "nothing to gain"
+	reasonNone      = "no legal victims"
+	reasonPieces    = "freed pieces would not make a place"
+	reasonGuarantee = "queue would exceed its guarantee"
+	reasonQuota     = "freed quota would not be enough"
+)
+
+// Reclaim takes back for a job what other queues have borrowed, if the job's own
+// queue stays within its guarantee with it. On success victims are releasing and
+// the missing tasks of the gang (of a complete gang: one more task) are claimed,
+// all on the undo log. Otherwise nothing has changed, and the reason is told.
+func (s *Search) Reclaim(j *world.Job) (*Outcome, string) {
+	return s.run(j, plan.RuleReclaim)
+}
+
+// Priority does the same inside the job's own leaf queue, with victims of
+// strictly lower priority.
+func (s *Search) Priority(j *world.Job) (*Outcome, string) {
+	return s.run(j, plan.RulePriority)
+}
+
+// DelayedUntil is when a job may preempt at the earliest: preemption.delay of its
+// queue after it was submitted, or after it was last known to wait if it was
+// evicted itself.
+func (s *Search) DelayedUntil(j *world.Job) spec.Time {
+	from := j.Spec.Submit
+	if j.Evicted > 0 {
+		from = max(from, j.Blocked)
+	}
+	return from + s.w.Quota.Queues[j.Queue].PreemptionDelay
+}
+
+func (s *Search) run(j *world.Job, rule plan.Rule) (*Outcome, string) {
+	if t := s.DelayedUntil(j); t > s.now {
+		return nil, "waits for preemption.delay until " + seconds(t)
+	}
+	ask, ok := s.askOf(j)
+	if !ok {
+		return nil, reasonNothing
+	}
+	ask.rule = rule
+	if rule == plan.RuleReclaim && !s.entitled(&ask) {
+		return nil, reasonGuarantee
+	}
+	s.gather()
+	legal, why := s.legal(&ask)
+	for level := ask.firstLevel(); level <= ask.lastLevel(); level++ {
+		s.f.build(s, &ask, legal, level)
+		if level == ask.firstLevel() && s.f.satisfied() {
+			return s.withoutVictims(&ask)
+		}
+		if o := s.attempt(&ask); o != nil {
+			o.Candidates = s.f.legal
+			return o, ""
+		}
+	}
+	if s.f.legal == 0 {
+		return nil, why
+	}
+	if s.f.quotaShort() {
+		return nil, reasonQuota
+	}
+	return nil, reasonPieces
+}
+
+// seconds prints a time for people; it decides nothing.
+func seconds(t spec.Time) string {
+	return strconv.FormatFloat(float64(t)/float64(spec.Second), 'f', -1, 64) + "s"
+}
+
+// ask is what a job needs now.
+type ask struct {
+	job     *world.Job
+	rule    plan.Rule
+	surplus int // group of the one surplus task, -1 for the gang
+	needs   []need
+	missing amount.List // sum over needs
+	scope   quota.Q     // victims come from below this queue
+	// floor is the lowest queue on the job's path that is guaranteed something the
+	// job asks for: the common ancestor with a victim is above it.
+	floor quota.Q
+}
+
+// need is a number of equal tasks.
+type need struct {
+	shape world.ShapeID
+	tasks int32
+}
+
+func (s *Search) askOf(j *world.Job) (ask, bool) {
+	a := ask{job: j, surplus: -1}
+	if j.GangMissing() > 0 {
+		if len(s.missing) != s.w.R() {
+			s.missing = make([]amount.Amount, s.w.R())
+		}
+		for i := range j.Groups {
+			g := &j.Groups[i]
+			a.require(g.Shape, g.Min-g.Placed-g.Finished)
+		}
+		a.missing = gang.Missing(s.w, j, s.missing)
+		return a, true
+	}
+	if a.surplus = gang.NextSurplus(j); a.surplus < 0 {
+		return a, false
+	}
+	a.require(j.Groups[a.surplus].Shape, 1)
+	a.missing = s.w.Shapes[a.needs[0].shape].Request
+	return a, true
+}
+
+func (a *ask) require(shape world.ShapeID, tasks int32) {
+	if tasks <= 0 {
+		return
+	}
+	for i := range a.needs {
+		if a.needs[i].shape == shape {
+			a.needs[i].tasks += tasks
+			return
+		}
+	}
+	a.needs = append(a.needs, need{shape, tasks})
+}
+
+// The levels of preference: which units may be in the set.
+const (
+	unguaranteed = iota // of queues that are guaranteed nothing
+	borrowed            // and of those above their guarantee
+	straddling          // and one per queue that takes it below
+)
+
+func (a *ask) firstLevel() int {
+	if a.rule == plan.RulePriority {
+		return straddling
+	}
+	return unguaranteed
+}
+
+func (a *ask) lastLevel() int { return straddling }
+
+func frozenReason(id string) string {
+	return fmt.Sprintf("frozen: it and %s have evicted each other", id)
+}
