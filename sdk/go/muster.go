@@ -83,7 +83,13 @@ func (b *Jobs) Key(i int) []int64 { return [MaxKeys][]int64{b.Key0, b.Key1, b.Ke
 // finite.
 func (b *Jobs) FloatKey(i int) []float64 {
 	b.keyFormat[0] |= 1 << (2 * i)
-	return floats(b.Key(i))
+	return Floats(b.Key(i))
+}
+
+// KeyFormat returns how the host will read key i.
+func (b *Jobs) KeyFormat(i int) (isFloat, descending bool) {
+	f := b.keyFormat[0] >> (2 * i)
+	return f&1 != 0, f&2 != 0
 }
 
 // Descending sorts key i from the largest to the smallest.

@@ -79,7 +79,8 @@ func (v view) texts() []string {
 	return names
 }
 
-func floats(s []int64) []float64 {
+// Floats is a key column seen as float64.
+func Floats(s []int64) []float64 {
 	if len(s) == 0 {
 		return nil
 	}
