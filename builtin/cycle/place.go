@@ -113,7 +113,7 @@ func (c *cycle) serve(leaf quota.Q, i int, owed bool) {
 	s := &c.queues[leaf]
 	j := s.jobs[i]
 	if block := c.quotaBlock(j); block.Blocked {
-		if c.preempt(j, false, &block) {
+		if c.preempt(j, owed && c.aboveLeaf(j, block), &block) {
 			c.placed(leaf, i)
 			return
 		}
@@ -149,6 +149,12 @@ func (c *cycle) quotaBlock(j *world.Job) quota.Block {
 	}
 	unit, n := c.nextUnit(j)
 	return c.w.Quota.Fits(j.Chain, unit, n)
+}
+
+// aboveLeaf says whether the full account is a queue above the job's leaf: then
+// what its siblings have borrowed may be what fills it.
+func (c *cycle) aboveLeaf(j *world.Job, b quota.Block) bool {
+	return !b.TooMany && int(b.Account) < len(c.queues) && quota.Q(b.Account) != j.Queue
 }
 
 // start places the job's next unit on nodes that are free.

@@ -177,9 +177,12 @@ func (x *Index) fragScore(s *world.Shape, n world.NodeIx) int32 {
 // fragmentsBefore remembers F of each node until the node changes.
 func (x *Index) fragmentsBefore(n world.NodeIx) int64 {
 	forget := func(n world.NodeIx) { x.known[n] = false }
-	if !x.w.Touched(&x.fragCursor, forget) || len(x.known) != len(x.w.Nodes) {
-		x.before = make([]int64, len(x.w.Nodes))
-		x.known = make([]bool, len(x.w.Nodes))
+	if len(x.before) != len(x.w.Nodes) {
+		x.fragCursor = world.Cursor{}
+		x.before, x.known = make([]int64, len(x.w.Nodes)), make([]bool, len(x.w.Nodes))
+	}
+	if !x.w.Touched(&x.fragCursor, forget) {
+		clear(x.known)
 	}
 	if !x.known[n] {
 		x.before[n], x.known[n] = x.Fragmentation(n), true
