@@ -20,7 +20,7 @@ import (
 // Bounds of one file. They are far above any real configuration; a file beyond
 // them is refused instead of being read slowly.
 const (
-	MaxBytes  = 8 << 20   // of text
+	MaxBytes  = 4 << 20   // of text (a ConfigMap holds 1 MiB)
 	MaxDepth  = 64        // queues below each other, as written
 	MaxQueues = 100_000   // in the whole file
 	maxNodes  = 4_000_000 // YAML nodes after the expansion of aliases

@@ -263,7 +263,7 @@ func manyQueues(n int) []byte {
 	var b strings.Builder
 	b.WriteString("partitions:\n- name: default\n  queues:\n  - name: root\n    queues:\n")
 	for i := range n {
-		if i%(max(n/10, 1)) == 0 {
+		if i%max(n/10, 1) == 0 {
 			fmt.Fprintf(&b, "    - name: p%d\n      resources:\n        max: {memory: 100Ti}\n      queues:\n", i)
 		}
 		fmt.Fprintf(&b, "      - name: q%d\n        resources:\n          guaranteed: {vcore: 10, memory: 5Gi}\n"+

@@ -113,10 +113,20 @@ var generated = []struct {
 		}
 		return []byte("partitions:\n- queues:\n  - name: first\n    queues: &kids\n" + kids.String() + rest.String())
 	}},
+	{"a mapping of ten thousand keys and one", CodeTooLarge, pos{maxKeys + 1, 2}, func() []byte {
+		return []byte(strings.Repeat("a: b\n", 2*maxMarks))
+	}},
+	{"empty entries without end", CodeTooLarge, pos{maxMarks + 2, 1}, func() []byte { return []byte(strings.Repeat("-\n", 2*maxMarks)) }},
+	{"empty values without end", CodeTooLarge, pos{maxMarks + 2, 1}, func() []byte { return []byte(strings.Repeat("- a:\n", 2*maxMarks)) }},
+	{"keys without a colon, without end", CodeTooLarge, pos{maxMarks + 1, 5}, func() []byte { return []byte(strings.Repeat("- {a}\n", 2*maxMarks)) }},
+	{"tags without end", CodeTooLarge, pos{maxMarks + 1, 3}, func() []byte { return []byte(strings.Repeat("- !x\n", 2*maxMarks)) }},
 	{"bytes that are not UTF-8", CodeNotText, pos{2, 3}, func() []byte { return []byte("a: 1\nb:\xff") }},
 	{"a control character", CodeNotText, pos{1, 4}, func() []byte { return []byte("a: \x00") }},
-	{"an endless list of problems", CodeTooManyProblems, pos{maxProblems + 12, 1}, func() []byte {
-		return []byte("{\n" + strings.Repeat("x: 1,\n", maxProblems+10) + "}")
+	{"a flow mapping of ten thousand keys and more", CodeTooLarge, pos{1, 2*maxKeys + 3}, func() []byte {
+		return []byte("{" + strings.Repeat("a,", 2*maxKeys) + "}")
+	}},
+	{"an endless list of problems", CodeTooManyProblems, pos{maxProblems + 503, 1}, func() []byte {
+		return []byte("partitions:\n" + strings.Repeat("- {x: 1}\n", maxProblems+501))
 	}},
 }
 

@@ -118,36 +118,137 @@ func tooDeep(at pos) error {
 	return &syntaxError{at, CodeTooDeep, fmt.Sprintf("nested deeper than %d levels", maxNest)}
 }
 
-// checkNesting bounds the recursion of the parser: open brackets, and indicators
-// like "- " that open a level each, on one line. (Levels by indentation are
+// Bounds of what makes the YAML library recurse, or slow: it goes one call deeper
+// for each key of a block mapping, each document, and for some tags and anchors,
+// and its time grows with the square of the keys of a flow mapping and of the
+// values that are left out.
+const (
+	maxKeys  = 10_000 // of one mapping
+	maxMarks = 10_000 // tags, anchors, documents and empty values of a file
+)
+
+// checkNesting bounds the recursion of the parser. (Levels by indentation are
 // bounded by MaxBytes, since each costs a longer line than the last.)
 func checkNesting(tokens token.Tokens) error {
-	open, run, line := 0, 0, 0
+	g := guard{}
 	for _, t := range tokens {
 		if t.Position == nil {
 			continue
 		}
-		if t.Position.Line != line {
-			line, run = t.Position.Line, 0
-		}
-		switch t.Type {
-		case token.MappingStartType, token.SequenceStartType:
-			open++
-			run = 0
-		case token.MappingEndType, token.SequenceEndType:
-			open = max(open-1, 0)
-			run = 0
-		case token.CollectEntryType:
-			run = 0
-		case token.SequenceEntryType, token.MappingKeyType, token.MappingValueType,
-			token.AnchorType, token.AliasType, token.TagType:
-			run++
-		}
-		if open > maxNest || run > maxNest {
-			return tooDeep(pos{t.Position.Line, t.Position.Column})
+		if err := g.next(t); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// guard counts, token by token, what opens a level.
+type guard struct {
+	line  int
+	flow  []flowOpen // brackets not yet closed
+	run   int        // indicators like "- " in a row on this line
+	marks int        // tags, anchors, ends of documents, values left out
+	maps  []openMap  // block mappings around this token, the innermost last
+	key   int        // column of the last token that could be a key
+	last  *token.Token
+}
+
+type openMap struct{ column, keys int }
+
+type flowOpen struct {
+	mapping bool
+	colon   bool // in the entry that is being read
+	entries int
+}
+
+func (g *guard) next(t *token.Token) error {
+	at := pos{t.Position.Line, t.Position.Column}
+	if g.isAbsent(t) {
+		g.marks++
+	}
+	g.last = t
+	if at.line != g.line {
+		g.line, g.run, g.key = at.line, 0, at.col
+		g.leave(at.col)
+	}
+	switch t.Type {
+	case token.MappingStartType, token.SequenceStartType:
+		g.flow, g.run = append(g.flow, flowOpen{mapping: t.Type == token.MappingStartType}), 0
+	case token.MappingEndType, token.SequenceEndType:
+		g.flow, g.run = g.flow[:max(len(g.flow)-1, 0)], 0
+	case token.CollectEntryType:
+		g.run = 0
+		if n := len(g.flow); n > 0 {
+			g.flow[n-1].entries++
+			g.flow[n-1].colon = false
+		}
+	case token.MappingKeyType, token.MappingValueType:
+		g.run++
+		g.addKey()
+	case token.AnchorType, token.TagType, token.DocumentHeaderType, token.DocumentEndType, token.DirectiveType:
+		g.run++
+		g.marks++
+	case token.SequenceEntryType, token.AliasType:
+		g.run++
+	default:
+		g.key = at.col
+	}
+	return g.check(at)
+}
+
+// isAbsent says whether t shows that the token before it has no value: "- " or
+// "key:" with nothing behind it, for which the library shifts all tokens.
+func (g *guard) isAbsent(t *token.Token) bool {
+	if g.last == nil {
+		return false
+	}
+	ends := t.Type == token.CollectEntryType || t.Type == token.MappingEndType
+	if n := len(g.flow); ends && n > 0 && g.flow[n-1].mapping && !g.flow[n-1].colon {
+		return g.last.Type != token.MappingStartType // {a}, but not {}
+	}
+	entry := t.Type == token.SequenceEntryType
+	nextLine := t.Position.Line != g.last.Position.Line
+	switch g.last.Type {
+	case token.SequenceEntryType:
+		return nextLine && t.Position.Column <= g.last.Position.Column
+	case token.MappingValueType:
+		return ends || nextLine && (t.Position.Column < g.key || t.Position.Column == g.key && !entry)
+	}
+	return false
+}
+
+func (g *guard) check(at pos) error {
+	switch {
+	case len(g.flow) > maxNest || g.run > maxNest:
+		return tooDeep(at)
+	case g.marks > maxMarks:
+		return &syntaxError{at, CodeTooLarge, fmt.Sprintf("more than %d tags, anchors, documents and empty values", maxMarks)}
+	case len(g.maps) > 0 && g.maps[len(g.maps)-1].keys > maxKeys,
+		len(g.flow) > 0 && g.flow[len(g.flow)-1].mapping && g.flow[len(g.flow)-1].entries > maxKeys:
+		return &syntaxError{at, CodeTooLarge, fmt.Sprintf("a mapping with more than %d keys", maxKeys)}
+	}
+	return nil
+}
+
+// leave ends the mappings that are indented further than a line that starts here.
+func (g *guard) leave(column int) {
+	for len(g.maps) > 0 && g.maps[len(g.maps)-1].column > column {
+		g.maps = g.maps[:len(g.maps)-1]
+	}
+}
+
+// addKey counts a key of the block mapping at the column of the last token.
+func (g *guard) addKey() {
+	if n := len(g.flow); n > 0 {
+		g.flow[n-1].colon = true
+		return
+	}
+	g.leave(g.key)
+	if n := len(g.maps); n > 0 && g.maps[n-1].column == g.key {
+		g.maps[n-1].keys++
+		return
+	}
+	g.maps = append(g.maps, openMap{g.key, 1})
 }
 
 func reportSyntax(r *report, err error) {
@@ -155,7 +256,7 @@ func reportSyntax(r *report, err error) {
 	var theirs *yaml.SyntaxError
 	switch {
 	case errors.As(err, &own):
-		hint := "a mapping or list that deep is a mistake"
+		hint := "no configuration needs that; look for generated or repeated parts"
 		if own.code == CodeYAML {
 			hint = "report this file as a bug"
 		}
