@@ -347,7 +347,7 @@ func (f *field) addShortages(u *unit) (any bool) {
 		var given amount.Amount
 		switch {
 		case !slices.Contains(u.job.Chain, sh.account):
-		case sh.apps && u.whole:
+		case sh.apps: // of surplus, only the last task of a job that has no gang
 			given = 1
 		case !sh.apps:
 			for _, t := range u.tasks {

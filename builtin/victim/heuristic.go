@@ -20,8 +20,13 @@ func (s *Search) attempt(a *ask) *Outcome {
 	if !s.hi.enough() {
 		return nil
 	}
-	b := s.cheapest(a)
-	if !b.found {
+	var b best
+	if len(f.shapes) > 1 && len(f.units) > ExactUnits {
+		b.set = s.byStages(a, f.level)
+	} else {
+		b = *s.cheapest(a)
+	}
+	if len(b.set) == 0 {
 		return nil
 	}
 	o := s.prove(a, b.set)

@@ -158,17 +158,18 @@ func (s *Search) straddlers(set []int32) (out []int32) {
 }
 
 // withoutVictims claims what earlier victims are about to leave, if that is
-// enough. If the job fits as things are, there is nothing to preempt for.
-func (s *Search) withoutVictims(a *ask) (*Outcome, string) {
+// enough. If the job fits as things are, there is nothing to preempt for. It is
+// not ok if the tasks, of several shapes, find no place together.
+func (s *Search) withoutVictims(a *ask) (o *Outcome, why string, ok bool) {
 	places := s.try(a, nil)
 	if places == nil {
-		return nil, reasonPieces
+		return nil, reasonPieces, false
 	}
 	waits := slices.ContainsFunc(s.pool.releasing, func(t *world.Task) bool {
 		return t.State == world.Releasing && slices.ContainsFunc(places, func(p place) bool { return p.node == t.Node })
 	})
 	if !waits {
-		return nil, reasonNothing
+		return nil, reasonNothing, true
 	}
-	return s.commit(a, nil, places), ""
+	return s.commit(a, nil, places), "", true
 }

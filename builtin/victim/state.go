@@ -90,9 +90,6 @@ func (st *state) change(u, sign int32) {
 		}
 		st.count(p.node)
 	}
-	for i, a := range f.givesOf(u) {
-		st.given[i] += amount.Amount(sign) * a
-	}
 	for _, p := range f.paysOf(u) {
 		st.paid[p.account] += amount.Amount(sign) * p.amount
 	}
@@ -106,10 +103,18 @@ func (st *state) change(u, sign int32) {
 		}
 		st.set = slices.Delete(st.set, k, k+1)
 	}
+	last := c.whole
 	if c.whole {
 		st.wholes[c.job] += sign
 	} else {
+		most := max(st.surplus[c.job], st.surplus[c.job]+sign)
 		st.surplus[c.job] += sign
+		last = most == c.unit.job.Placed
+	}
+	for i, a := range f.givesOf(u) {
+		if last || !f.short[i].apps {
+			st.given[i] += amount.Amount(sign) * a
+		}
 	}
 	st.weight += amount.Amount(sign) * c.weight
 	st.key.units += sign

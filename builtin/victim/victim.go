@@ -141,7 +141,9 @@ func (s *Search) run(j *world.Job, rule plan.Rule) (*Outcome, string) {
 	for level := ask.firstLevel(); level <= ask.lastLevel(); level++ {
 		s.f.build(s, &ask, legal, level)
 		if level == ask.firstLevel() && s.f.satisfied() {
-			return s.withoutVictims(&ask)
+			if o, why, ok := s.withoutVictims(&ask); ok || len(ask.needs) == 1 {
+				return o, why
+			}
 		}
 		if o := s.attempt(&ask); o != nil {
 			o.Candidates = s.f.legal
