@@ -3,6 +3,7 @@ package hostabi
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 
@@ -75,12 +76,25 @@ func ParseMetadata(raw []byte) (Metadata, error) {
 	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	if err := d.Decode(&md); err != nil {
-		return md, &MetadataError{fmt.Sprintf("byte %d", d.InputOffset()), err.Error(), "write the section with muster policy annotate"}
+		return md, &MetadataError{fmt.Sprintf("byte %d", offsetOf(err, len(raw))), err.Error(), "write the section with muster policy annotate"}
 	}
 	if _, err := d.Token(); err != io.EOF {
 		return md, &MetadataError{fmt.Sprintf("byte %d", d.InputOffset()), "text after the JSON object", "write one object"}
 	}
 	return md, md.check()
+}
+
+// offsetOf is the byte at which JSON went wrong; at its end if it is cut off.
+func offsetOf(err error, end int) int64 {
+	var syntax *json.SyntaxError
+	var mismatch *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &syntax):
+		return syntax.Offset
+	case errors.As(err, &mismatch):
+		return mismatch.Offset
+	}
+	return int64(end)
 }
 
 func (md *Metadata) check() error {

@@ -61,3 +61,76 @@ func BenchmarkScoreJobs(b *testing.B) {
 		}
 	}
 }
+
+// queuesOf returns a tree of n queues over four resources.
+func queuesOf(n int) *policies.QueueBatch {
+	r := rand.New(rand.NewPCG(2, uint64(n)))
+	names := []string{"cpu", "memory", "nvidia.com/gpu", "nvidia.com/gpu:H100"}
+	col := func(n int, limit int64) []int64 {
+		s := make([]int64, n)
+		for i := range s {
+			s[i] = r.Int64N(limit)
+		}
+		return s
+	}
+	w := len(names)
+	b := &policies.QueueBatch{
+		N: n, R: w, Resources: names, Capacity: col(w, 1<<40), Parent: make([]int32, n), Depth: col(n, 4), Leaf: make([]uint8, n),
+		Weight: make([]int64, n), Priority: col(n, 3), Guaranteed: col(n*w, 1<<32), Max: col(n*w, 1<<40),
+		Demand: col(n*w, 1<<36), Used: col(n*w, 1<<34), Entitled: make([]int64, n*w), Rank: make([]int64, n),
+	}
+	b.Parent[0] = -1
+	for i := 1; i < n; i++ {
+		b.Parent[i] = int32((i - 1) / 8)
+	}
+	return b
+}
+
+// victimsOf returns n units of n/8 jobs.
+func victimsOf(n int) *policies.VictimBatch {
+	r := rand.New(rand.NewPCG(3, uint64(n)))
+	col := func(n int, limit int64) []int64 {
+		s := make([]int64, n)
+		for i := range s {
+			s[i] = r.Int64N(limit)
+		}
+		return s
+	}
+	return &policies.VictimBatch{
+		N: n, R: 4, Job: make([]uint32, n), Queue: make([]uint32, n), Tasks: col(n, 8), GPUs: col(n, 8000), Freed: col(4*n, 1<<40),
+		Priority: col(n, 10), Running: col(n, 1<<40), SinceCheckpoint: col(n, 1<<40), Lost: col(n, 1<<34), RestartCost: col(n, 1<<20),
+		Surplus: make([]uint8, n), Leader: make([]uint8, n), Excess: col(n, 64000), Evicted: col(n, 3),
+		Cost: make([]int64, n), Veto: make([]uint8, n),
+	}
+}
+
+// BenchmarkEntitle and BenchmarkCostVictims compare the other two kinds with their
+// twins, as trusted code.
+func BenchmarkEntitle(b *testing.B) {
+	guest, native := library(b, "guaranteed-fair", wasm.Options{Timeout: wasm.NoTimeout}), builtin(b, "guaranteed-fair")
+	for _, n := range []int{10, 100, 1000} {
+		batch := queuesOf(n)
+		pair(b, n, func() error { return native.Entitle(b.Context(), batch) }, func() error { return guest.Entitle(b.Context(), batch) })
+	}
+}
+
+func BenchmarkCostVictims(b *testing.B) {
+	guest, native := library(b, "least-lost-work", wasm.Options{Timeout: wasm.NoTimeout}), builtin(b, "least-lost-work")
+	for _, n := range []int{100, 1000, 10_000} {
+		batch := victimsOf(n)
+		pair(b, n, func() error { return native.CostVictims(b.Context(), batch) }, func() error { return guest.CostVictims(b.Context(), batch) })
+	}
+}
+
+func pair(b *testing.B, n int, native, guest func() error) {
+	for how, run := range map[string]func() error{"native": native, "wasm": guest} {
+		b.Run(fmt.Sprintf("%d/%s", n, how), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := run(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -122,21 +122,6 @@ func TestTheCallersDeadlineAndCancellationCount(t *testing.T) {
 	}
 }
 
-func TestAGoPolicyThatPanicsSaysWhy(t *testing.T) {
-	m := library(t, "guaranteed-fair", wasm.Options{})
-	b := &policies.QueueBatch{
-		N: 1, R: 2, Resources: nil, Capacity: []int64{1, 1}, Parent: []int32{-1}, Leaf: []uint8{1},
-		Max: []int64{1, 1}, Guaranteed: []int64{1, 1}, Demand: []int64{5, 5}, Used: []int64{0, 0},
-	}
-	if err := m.Entitle(t.Context(), b); err != nil && policies.CodeOf(err) != policies.CodeInternal {
-		t.Error(err)
-	}
-	b.Resources = []string{"cpu", "memory"}
-	if err := m.Entitle(t.Context(), b); err != nil {
-		t.Error("the next call:", err)
-	}
-}
-
 func TestAMemoryBombTakesNoMoreThanItsLimit(t *testing.T) {
 	m := load(t, wasmtest.MemoryBomb(), wasm.Options{MemoryPages: 512})
 	var before, after runtime.MemStats
