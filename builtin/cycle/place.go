@@ -121,8 +121,7 @@ func (c *cycle) serve(leaf quota.Q, i int, owed bool) {
 		c.fail(leaf, i)
 		return
 	}
-	v := c.verdictOn(j, owed)
-	if v.known {
+	if v := c.verdictOn(j, owed); v != nil {
 		c.blockedByNodes(j, v)
 		c.fail(leaf, i)
 		return
@@ -135,8 +134,7 @@ func (c *cycle) serve(leaf quota.Q, i int, owed bool) {
 		c.placed(leaf, i)
 		return
 	}
-	v.learn(c, why)
-	c.blockedByNodes(j, v)
+	c.blockedByNodes(j, c.learn(j, owed, why))
 	c.fail(leaf, i)
 }
 

@@ -110,6 +110,9 @@ func (c *cycle) event(code string, j *world.Job, text string) {
 // bound adds a task that starts now to the plan.
 func (c *cycle) bound(t *world.Task, nominated bool) {
 	j := t.Job
+	if n := len(c.out.Binds); n == cap(c.out.Binds) {
+		c.out.Binds = slices.Grow(c.out.Binds, 3*n+64) // a cold start fills a cluster: copy seldom
+	}
 	c.out.Binds = append(c.out.Binds, plan.Bind{
 		Job: j.Spec.ID, Group: t.Group, Task: t.Index, Node: c.w.Nodes[t.Node].Name, Devices: t.Dev,
 		Unit: c.unit, Nominated: nominated,

@@ -27,7 +27,6 @@ type verdictKey struct {
 // takes room away; later it holds until a node that could help has grown, if
 // nobody was to be evicted.
 type verdict struct {
-	known      bool
 	cycle      uint64
 	grown      uint64
 	failure    gang.Failure
@@ -35,19 +34,20 @@ type verdict struct {
 	why        *plan.Why // filled when first told
 }
 
+func (c *cycle) keyOf(j *world.Job, owed bool) verdictKey {
+	return verdictKey{j.Queue, j.Shape, j.GangMissing(), j.Spec.Priority, owed, c.delayed(j)}
+}
+
+// verdictOn is what is known of jobs like this one; nil if they must be tried.
 func (c *cycle) verdictOn(j *world.Job, owed bool) *verdict {
-	key := verdictKey{j.Queue, j.Shape, j.GangMissing(), j.Spec.Priority, owed, c.delayed(j)}
-	v := c.verdicts[key]
-	if v == nil {
-		if len(c.verdicts) > 1<<16 { // shapes that no longer come
-			clear(c.verdicts)
-		}
-		v = &verdict{}
-		c.verdicts[key] = v
-		return v
+	if len(c.verdicts) == 0 {
+		return nil
 	}
-	if v.known && !c.holds(v, j, owed) {
-		*v = verdict{}
+	key := c.keyOf(j, owed)
+	v := c.verdicts[key]
+	if v != nil && !c.holds(v, j, owed) {
+		delete(c.verdicts, key)
+		return nil
 	}
 	return v
 }
@@ -75,10 +75,15 @@ func (c *cycle) delayed(j *world.Job) bool {
 	return c.now < j.Spec.Submit+c.w.Quota.Queues[j.Queue].PreemptionDelay
 }
 
-func (v *verdict) learn(c *cycle, f gang.Failure) {
-	v.known, v.cycle, v.grown, v.failure, v.why = true, c.number, c.w.Grown, f, nil
-	v.preemption = c.lastPreemption
+// learn writes down that jobs like this one find no room.
+func (c *cycle) learn(j *world.Job, owed bool, f gang.Failure) *verdict {
+	if len(c.verdicts) > 1<<16 { // shapes that no longer come
+		clear(c.verdicts)
+	}
+	v := &verdict{cycle: c.number, grown: c.w.Grown, failure: f, preemption: c.lastPreemption}
 	c.lastPreemption = ""
+	c.verdicts[c.keyOf(j, owed)] = v
+	return v
 }
 
 // noteVerdict keeps why nobody was evicted until the verdict is written.

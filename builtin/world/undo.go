@@ -41,26 +41,51 @@ type Mark int
 // opened first.
 func (w *World) Mark() Mark {
 	w.marks++
-	return Mark(len(w.undo))
+	return Mark(w.undo.n)
 }
 
 // Keep closes a mark and keeps what was done since; an outer mark can still take
 // it back.
 func (w *World) Keep(Mark) {
 	if w.marks--; w.marks == 0 {
-		clear(w.undo)
-		w.undo = w.undo[:0]
+		w.undo.cut(0)
 	}
 }
 
 // Rollback closes a mark and undoes what was done since, in reverse order.
 func (w *World) Rollback(m Mark) {
-	for i := len(w.undo) - 1; i >= int(m); i-- {
-		w.revert(&w.undo[i])
-		w.undo[i] = change{}
+	for i := w.undo.n - 1; i >= int(m); i-- {
+		w.revert(w.undo.at(i))
 	}
-	w.undo = w.undo[:m]
+	w.undo.cut(int(m))
 	w.marks--
+}
+
+// undoLog is a list of changes in blocks, so that a long cycle never copies it.
+type undoLog struct {
+	blocks [][]change
+	n      int
+}
+
+const undoBlock = 1024
+
+func (u *undoLog) at(i int) *change { return &u.blocks[i/undoBlock][i%undoBlock] }
+
+// next returns a place for one more change.
+func (u *undoLog) next() *change {
+	if u.n == len(u.blocks)*undoBlock {
+		u.blocks = append(u.blocks, make([]change, undoBlock))
+	}
+	u.n++
+	return u.at(u.n - 1)
+}
+
+// cut forgets all but the first n changes, and what they point to.
+func (u *undoLog) cut(n int) {
+	for b := n / undoBlock; b*undoBlock < u.n; b++ {
+		clear(u.blocks[b][max(0, n-b*undoBlock):min(undoBlock, u.n-b*undoBlock)])
+	}
+	u.n = n
 }
 
 func (w *World) log(c change) {
@@ -73,7 +98,7 @@ func (w *World) log(c change) {
 	}
 	c.class = w.Nodes[n].Class
 	c.grown, c.classGrown = w.Grown, w.growth[c.class]
-	w.undo = append(w.undo, c)
+	*w.undo.next() = c
 }
 
 func (w *World) revert(c *change) {

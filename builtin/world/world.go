@@ -60,7 +60,7 @@ type World struct {
 	pending [][]*Job // per queue: jobs with pending tasks, in order of (submit, id)
 	claims  []*Job   // jobs with claimed tasks, in order of claiming
 
-	undo  []change
+	undo  undoLog
 	marks int // open marks
 
 	// Epoch counts changes from outside, Grown those that freed something a pending
