@@ -40,10 +40,11 @@ type Search struct {
 	price Pricer
 	now   spec.Time
 
-	pool pool
-	f    field
-	lo   state
-	hi   state
+	pool   pool
+	f      field
+	greedy greedy
+	lo     state
+	hi     state
 
 	missing    []amount.Amount
 	sides      []side
