@@ -189,7 +189,9 @@ func ColumnByID(id ColumnID) (Column, bool) {
 	return Column{}, false
 }
 
-// Bits of the column job.key_format: key i holds f64 instead of i64, key i sorts
-// descending.
-func KeyFloat(i int) uint32      { return 1 << (2 * i) }
+// KeyFloat is the bit of the column job.key_format that says that key i holds f64
+// instead of i64.
+func KeyFloat(i int) uint32 { return 1 << (2 * i) }
+
+// KeyDescending is the bit that says that key i sorts descending.
 func KeyDescending(i int) uint32 { return 2 << (2 * i) }

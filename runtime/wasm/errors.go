@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/tetratelabs/wazero/sys"
+
 	"github.com/musterhq/muster/hostabi"
 	"github.com/musterhq/muster/policies"
-	"github.com/tetratelabs/wazero/sys"
 )
 
 // LoadCode says why a module was refused. The codes are stable.

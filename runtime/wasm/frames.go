@@ -45,15 +45,15 @@ func (f *frame) jobs(b *policies.JobBatch) {
 	f.Strings = f.queue[:]
 	for i := range f.Parts {
 		p := &f.Parts[i]
-		switch id := p.Column.ID; {
-		case id == hostabi.JobQueue:
+		switch p.Column.ID {
+		case hostabi.JobQueue:
 			p.Data = hostabi.Bytes(f.ids[:1])
-		case id == hostabi.JobKeyCount:
+		case hostabi.JobKeyCount:
 			p.Data = hostabi.Bytes(f.prefill[0][:])
-		case id == hostabi.JobKeyFormat:
+		case hostabi.JobKeyFormat:
 			p.Data = hostabi.Bytes(f.prefill[1][:])
 		default:
-			p.Data = jobInput(b, id)
+			p.Data = jobInput(b, p.Column.ID)
 		}
 	}
 }

@@ -5,11 +5,12 @@ import (
 	"errors"
 	"time"
 
-	"github.com/musterhq/muster/hostabi"
-	"github.com/musterhq/muster/policies"
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
+
+	"github.com/musterhq/muster/hostabi"
+	"github.com/musterhq/muster/policies"
 )
 
 const (

@@ -11,6 +11,13 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// trusted are the options for our own policies. Compiling dominates these tests, so
+// most use the same options and share the compiled code; bad guests have the limit.
+var (
+	trusted = wasm.Options{Timeout: wasm.NoTimeout}
+	limited = wasm.Options{}
+)
+
 // library loads a policy of policies/library.
 func library(t testing.TB, name string, opt wasm.Options) *wasm.Module {
 	t.Helper()

@@ -12,7 +12,6 @@ import (
 )
 
 func TestNothingIsAllocatedPerCallAfterWarmUp(t *testing.T) {
-	trusted := wasm.Options{Timeout: wasm.NoTimeout}
 	jobs, fair := jobsOf(500), library(t, "fair", trusted)
 	queues, shares := queuesOf(50), library(t, "guaranteed-fair", trusted)
 	victims, costs := victimsOf(500), library(t, "least-lost-work", trusted)
@@ -98,7 +97,7 @@ func TestLoadingAndClosingManyTimesInARuntimeOfItsOwn(t *testing.T) {
 }
 
 func TestAnInstanceGrowsItsArenaForALargerBatchAndKeepsIt(t *testing.T) {
-	m := library(t, "fair", wasm.Options{})
+	m := library(t, "fair", trusted)
 	native := builtin(t, "fair")
 	for _, n := range []int{0, 1, 10, 20_000, 63, 64, 65, 40_000} {
 		got, want := jobsOf(n), jobsOf(n)

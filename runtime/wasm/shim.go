@@ -4,11 +4,12 @@ import (
 	"context"
 	"strings"
 
-	"github.com/musterhq/muster/hostabi"
-	"github.com/musterhq/muster/hostabi/wasmbin"
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/sys"
+
+	"github.com/musterhq/muster/hostabi"
+	"github.com/musterhq/muster/hostabi/wasmbin"
 )
 
 const wasiModule = "wasi_snapshot_preview1"

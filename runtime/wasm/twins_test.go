@@ -8,7 +8,6 @@ import (
 
 	"github.com/musterhq/muster/builtin/order"
 	"github.com/musterhq/muster/policies"
-	"github.com/musterhq/muster/runtime/wasm"
 )
 
 func builtin(t testing.TB, name string) policies.Policy {
@@ -23,7 +22,7 @@ func builtin(t testing.TB, name string) policies.Policy {
 func TestAJobOrderInWasmGivesTheSameBitsAsItsBuiltInTwin(t *testing.T) {
 	for _, name := range []string{"fifo", "priority-fifo", "fair"} {
 		t.Run(name, func(t *testing.T) {
-			guest, native := library(t, name, wasm.Options{}), builtin(t, name)
+			guest, native := library(t, name, trusted), builtin(t, name)
 			rapid.Check(t, func(rt *rapid.T) {
 				b := drawJobs(rt)
 				want := *b
@@ -44,7 +43,7 @@ func TestAJobOrderInWasmGivesTheSameBitsAsItsBuiltInTwin(t *testing.T) {
 }
 
 func TestFairnessInWasmGivesTheSameBitsAsItsBuiltInTwin(t *testing.T) {
-	guest, native := library(t, "guaranteed-fair", wasm.Options{}), builtin(t, "guaranteed-fair")
+	guest, native := library(t, "guaranteed-fair", trusted), builtin(t, "guaranteed-fair")
 	rapid.Check(t, func(rt *rapid.T) {
 		b := drawQueues(rt)
 		want := *b
@@ -59,7 +58,7 @@ func TestFairnessInWasmGivesTheSameBitsAsItsBuiltInTwin(t *testing.T) {
 }
 
 func TestVictimCostsInWasmGiveTheSameBitsAsTheirBuiltInTwin(t *testing.T) {
-	guest, native := library(t, "least-lost-work", wasm.Options{}), builtin(t, "least-lost-work")
+	guest, native := library(t, "least-lost-work", trusted), builtin(t, "least-lost-work")
 	rapid.Check(t, func(rt *rapid.T) {
 		b := drawVictims(rt)
 		want := *b
@@ -91,7 +90,7 @@ func same(t *rapid.T, what string, want, got any) {
 }
 
 func TestNewestFirstTurnsAQueueAround(t *testing.T) {
-	m := library(t, "fifo-reversed", wasm.Options{})
+	m := library(t, "fifo-reversed", limited)
 	b := &policies.JobBatch{N: 4, Submit: []int64{1, 5, 5, 9}}
 	if err := m.ScoreJobs(t.Context(), b); err != nil {
 		t.Fatal(err)

@@ -35,7 +35,8 @@ func inspect(name string, bin []byte, pages uint32) (*inspection, error) {
 	if err != nil {
 		return nil, v.unreadable(err)
 	}
-	if v.module, err = m, nil; m.Start != 0 {
+	v.module = m
+	if m.Start != 0 {
 		return nil, v.refuse(StartFunction, fmt.Sprintf("byte %d", m.Start), "the module has a start function",
 			"export _initialize instead, it runs once per instance")
 	}

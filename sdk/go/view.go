@@ -55,7 +55,6 @@ type view struct {
 }
 
 func (v view) i64s() []int64   { return unsafe.Slice((*int64)(v.p), v.n) }
-func (v view) f64s() []float64 { return unsafe.Slice((*float64)(v.p), v.n) }
 func (v view) u32s() []uint32  { return unsafe.Slice((*uint32)(v.p), v.n) }
 func (v view) i32s() []int32   { return unsafe.Slice((*int32)(v.p), v.n) }
 func (v view) u8s() []uint8    { return unsafe.Slice((*uint8)(v.p), v.n) }
