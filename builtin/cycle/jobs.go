@@ -30,15 +30,14 @@ func (c *cycle) orderLeaf(q quota.Q) {
 	}
 	size(&s.status, len(s.jobs))
 	clear(s.status)
-	if len(s.jobs) < 2 && c.set.Named[c.w.Quota.Queues[q].JobOrder] == nil {
-		return // nothing to order, and no policy of the user's to be seen at work
-	}
-	if len(s.jobs) == 0 {
-		return
+	name := c.w.Quota.Queues[q].JobOrder
+	fifo := name == quota.DefaultJobOrder || len(s.jobs) < 2
+	if len(s.jobs) == 0 || fifo && c.set.Named[name] == nil {
+		return // (submit, id) is the order, and no policy of the user's to be asked
 	}
 	c.fillJobs(q, s.jobs)
 	b := &c.batch.job
-	c.ask(policies.JobOrder, c.w.Quota.Queues[q].JobOrder, b.N, func(p policies.Policy) error {
+	c.ask(policies.JobOrder, name, b.N, func(p policies.Policy) error {
 		b.NKeys = 0
 		for k := range b.Keys {
 			clear(b.Keys[k])

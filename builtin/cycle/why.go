@@ -94,6 +94,9 @@ type reason struct {
 	job     *world.Job
 	why     *plan.Why
 	verdict *verdict // instead of why: to be told in full only if it is news
+	block   quota.Block
+	// preemption goes with block: why nobody was evicted.
+	preemption string
 }
 
 func (c *cycle) explain(j *world.Job, y *plan.Why) {
@@ -109,30 +112,43 @@ func (c *cycle) refuse(j *world.Job) {
 	c.explain(j, &plan.Why{Code: plan.AdmissionRefused, Text: j.Refused})
 }
 
-// blockedByQuota tells which account is full.
+// blockedByQuota notes which account is full.
 func (c *cycle) blockedByQuota(j *world.Job, b quota.Block) {
-	queue, kind, who := c.w.Quota.Describe(b.Account)
-	y := &plan.Why{
-		Code: plan.QueueMax, Queue: queue, Who: who, Used: b.Used, Max: b.Max, Need: b.Need,
-		Preemption: c.lastPreemption,
-	}
+	c.waiting = append(c.waiting, reason{job: j, block: b, preemption: c.lastPreemption})
 	c.lastPreemption = ""
-	switch {
-	case b.TooMany:
-		y.Code = plan.MaxApps
-	case kind == "user":
-		y.Code = plan.UserLimit
-	case kind == "group":
-		y.Code = plan.GroupLimit
-	case kind == "non-preemptible":
-		y.Code = plan.OutsideGuarantee
-	case b.Forever:
-		y.Code = plan.GangExceedsMax
+}
+
+// tellBlock tells which account is full; old is what was told before, and is told
+// again if nothing in it has changed.
+func (c *cycle) tellBlock(r *reason, old *plan.Why) *plan.Why {
+	b := &r.block
+	queue, kind, who := c.w.Quota.Describe(b.Account)
+	code := blockCode(b, kind)
+	if old != nil && old.Code == code && old.Queue == queue && old.Used == b.Used && old.Max == b.Max && old.Need == b.Need && old.Preemption == r.preemption {
+		return old
 	}
+	y := &plan.Why{Code: code, Queue: queue, Who: who, Used: b.Used, Max: b.Max, Need: b.Need, Preemption: r.preemption}
 	if !b.TooMany {
 		y.Resource = c.w.Res.Name(b.Dim)
 	}
-	c.explain(j, y)
+	return y
+}
+
+func blockCode(b *quota.Block, kind string) plan.Code {
+	switch {
+	case b.TooMany:
+		return plan.MaxApps
+	case kind == "user":
+		return plan.UserLimit
+	case kind == "group":
+		return plan.GroupLimit
+	case kind == "non-preemptible":
+		return plan.OutsideGuarantee
+	case b.Forever:
+		return plan.GangExceedsMax
+	default:
+		return plan.QueueMax
+	}
 }
 
 // explainWaiting adds the jobs whose reason is news to the plan. Only then are
@@ -140,14 +156,17 @@ func (c *cycle) blockedByQuota(j *world.Job, b quota.Block) {
 func (c *cycle) explainWaiting() {
 	for i := range c.waiting {
 		r := &c.waiting[i]
-		if r.why == nil {
-			if old, ok := r.job.Notes.(*plan.Why); ok && old.Code == r.verdict.code(r.job) && old.Preemption == r.verdict.preemption {
-				r.why = old
-				continue
-			}
+		old, _ := r.job.Notes.(*plan.Why)
+		switch {
+		case r.why != nil:
+		case r.verdict == nil:
+			r.why = c.tellBlock(r, old)
+		case old != nil && old.Code == r.verdict.code(r.job) && old.Preemption == r.verdict.preemption:
+			r.why = old
+		default:
 			r.why = c.tell(r.job, r.verdict)
 		}
-		if old, ok := r.job.Notes.(*plan.Why); ok && old.Code == r.why.Code && old.Text == r.why.Text {
+		if old != nil && old.Code == r.why.Code && old.Text == r.why.Text {
 			continue
 		}
 		c.out.Pending = append(c.out.Pending, plan.Pending{

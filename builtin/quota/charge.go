@@ -95,6 +95,7 @@ func (t *Tree) limit(q Q, index int, kind accountKind, who string) Account {
 		a = t.addAccount(q, kind, who)
 		t.setMax(a, l.Max)
 		t.most[a] = l.MaxApps
+		t.mostAny = t.mostAny || l.MaxApps > 0
 		t.limitAccounts[key] = a
 	}
 	return a
@@ -139,6 +140,9 @@ type Block struct {
 // room is told, queues from the leaf upward first.
 func (t *Tree) Fits(c Chain, req amount.List, n int64) (b Block) {
 	for _, a := range c {
+		if !t.bounded[a] {
+			continue
+		}
 		base := int(a) * t.r
 		for _, e := range req {
 			need := e.Amount
@@ -159,6 +163,9 @@ func (t *Tree) Fits(c Chain, req amount.List, n int64) (b Block) {
 
 // AppsFit checks whether one more job may run in every account of the chain.
 func (t *Tree) AppsFit(c Chain) Block {
+	if !t.mostAny {
+		return Block{}
+	}
 	for _, a := range c {
 		if m := t.most[a]; m > 0 && t.apps[a]+1 > m {
 			return Block{Account: a, Used: amount.Amount(t.apps[a]), Max: amount.Amount(m), Need: 1, TooMany: true, Blocked: true}

@@ -77,8 +77,11 @@ type Tree struct {
 	apps []int64         // running jobs per account
 	most []int64         // allowed running jobs per account, 0 = unlimited
 	kind []accountKind
-	who  []string // user or group of a limit account, else ""
-	of   []Q      // queue the account belongs to
+	// bounded accounts have a max of anything; the others need not be looked at.
+	bounded []bool
+	mostAny bool     // some account has a limit on running jobs
+	who     []string // user or group of a limit account, else ""
+	of      []Q      // queue the account belongs to
 
 	configured []amount.Amount // queue × r; guarantee as written, Unset where absent
 	effective  []amount.Amount // queue × r; the same, scaled to what the pool has
@@ -224,12 +227,14 @@ func (t *Tree) configure(q Q) {
 	}
 	t.setMax(Account(q), s.Max)
 	t.most[q] = s.MaxApps
+	t.mostAny = t.mostAny || s.MaxApps > 0
 }
 
 func (t *Tree) setMax(a Account, max spec.Resources) {
 	for _, m := range max {
 		d, _ := t.Res.Lookup(m.Name)
 		t.max[int(a)*t.r+int(d)] = m.Amount
+		t.bounded[a] = true
 		if strings.Contains(m.Name, ":") {
 			t.markTyped(t.of[a])
 		}
@@ -252,6 +257,7 @@ func (t *Tree) addAccount(q Q, kind accountKind, who string) Account {
 	t.of = append(t.of, q)
 	t.apps = append(t.apps, 0)
 	t.most = append(t.most, 0)
+	t.bounded = append(t.bounded, kind == nonPreemptibleAccount)
 	for range t.r {
 		t.used = append(t.used, 0)
 		t.max = append(t.max, amount.Max)
