@@ -18,68 +18,88 @@ func (t *Tree) AddCapacity(delta amount.List) {
 // Rescale recomputes the effective guarantees: where the children of a queue are
 // guaranteed more than the queue itself can count on (at the root: more than the
 // pool has), each gets a part in proportion, in whole units, the spare ones by
-// largest remainder and then by name. Capacity that fails degrades everybody; it
-// never stops scheduling.
+// largest remainder and then by name. A queue without a guarantee of its own
+// stands for the sum of those inside it. Capacity that fails degrades everybody;
+// it never stops scheduling.
 func (t *Tree) Rescale() {
 	copy(t.effective, t.configured)
 	t.degraded = false
+	claims := t.claims()
 	for d := range t.r {
-		t.rescaleBelow(Root, d, t.capacity[d])
+		t.rescaleBelow(Root, d, t.capacity[d], claims)
 	}
 	for q := range t.Queues {
 		t.limitNonPreemptible(Q(q))
 	}
 }
 
-// rescaleBelow gives the children of q at most total of dimension d.
-func (t *Tree) rescaleBelow(q Q, d int, total amount.Amount) {
+// claims is, queue × r, what each subtree is guaranteed: as configured, else the
+// sum of what is below it, else 0.
+func (t *Tree) claims() []amount.Amount {
+	c := make([]amount.Amount, len(t.configured))
+	for q := len(t.Queues) - 1; q >= 0; q-- { // children before their parents
+		for d := range t.r {
+			at := q*t.r + d
+			if g := t.configured[at]; g != Unset {
+				c[at] = g
+			}
+			if up := t.Queues[q].Parent; up != None {
+				c[int(up)*t.r+d] = c[int(up)*t.r+d].Add(c[at])
+			}
+		}
+	}
+	return c
+}
+
+// rescaleBelow gives the children of q at most total of dimension d. Their claims
+// are cut to what they get.
+func (t *Tree) rescaleBelow(q Q, d int, total amount.Amount, claims []amount.Amount) {
 	if own := t.effective[int(q)*t.r+d]; own != Unset && own < total {
 		total = own
 	}
 	children := t.Queues[q].Children
 	var sum amount.Amount
 	for _, c := range children {
-		sum = sum.Add(max(0, t.configured[int(c)*t.r+d]))
+		sum = sum.Add(claims[int(c)*t.r+d])
 	}
 	if sum > total {
 		t.degraded = true
-		t.apportion(children, d, total, sum)
+		t.apportion(children, d, total, sum, claims)
 	}
 	for _, c := range children {
-		below := t.effective[int(c)*t.r+d]
-		if below == Unset {
-			below = total
-		}
-		t.rescaleBelow(c, d, below)
+		t.rescaleBelow(c, d, claims[int(c)*t.r+d], claims)
 	}
 }
 
-func (t *Tree) apportion(children []Q, d int, total, sum amount.Amount) {
+func (t *Tree) apportion(children []Q, d int, total, sum amount.Amount, claims []amount.Amount) {
 	unit := unitOf(t.Res.Name(amount.Dim(d)))
 	type part struct {
-		q         Q
-		remainder amount.Amount
+		q                Q
+		whole, remainder amount.Amount
 	}
 	var parts []part
 	left := total
 	for _, c := range children {
-		g := t.configured[int(c)*t.r+d]
-		if g <= 0 {
+		claim := claims[int(c)*t.r+d]
+		if claim <= 0 {
 			continue
 		}
-		exact := g.Scale(total, sum)
+		exact := claim.Scale(total, sum)
 		whole := exact - exact%unit
-		t.effective[int(c)*t.r+d] = whole
 		left = left.Sub(whole)
-		parts = append(parts, part{c, exact - whole})
+		parts = append(parts, part{c, whole, exact - whole})
 	}
 	slices.SortStableFunc(parts, func(a, b part) int { return cmp.Compare(b.remainder, a.remainder) })
 	for _, p := range parts {
-		if left < unit {
-			break
+		if left >= unit {
+			p.whole += unit
+			left = left.Sub(unit)
 		}
-		t.effective[int(p.q)*t.r+d] += unit
-		left = left.Sub(unit)
+		at := int(p.q)*t.r + d
+		claims[at] = p.whole
+		if t.effective[at] != Unset {
+			t.effective[at] = p.whole
+		}
 	}
 }
 
