@@ -12,7 +12,7 @@ guests: $(GUESTS:%=bin/policies/%.wasm)
 define guest
 bin/policies/$(1).wasm: $(filter-out %_test.go,$(wildcard policies/library/$(1)/*.go)) $$(GUEST_SDK)
 	@mkdir -p $$(@D)
-	cd policies/library && GOOS=wasip1 GOARCH=wasm GOFLAGS= GOWORK=off go build -buildmode=c-shared -trimpath -ldflags='-s -w' -o ../../$$@.tmp ./$(1)
+	cd policies/library && GOOS=wasip1 GOARCH=wasm GOFLAGS= GOWORK=off go build -buildmode=c-shared -trimpath -buildvcs=false -ldflags='-s -w' -o ../../$$@.tmp ./$(1)
 	@mv $$@.tmp $$@
 endef
 $(foreach g,$(GUESTS),$(eval $(call guest,$(g))))

@@ -69,6 +69,8 @@ func TestMisbehaviourIsContained(t *testing.T) {
 		{"an arena at an odd address", wasmtest.Unaligned(), policies.CodeABI, "not a multiple of 64", false},
 		{"no arena at all", wasmtest.NoRoom(), policies.CodeMemory, "refused", false},
 		{"a trap when asked for an arena", wasmtest.TrapInReserve(), policies.CodeMemory, "muster_reserve", false},
+		{"an exit, even with 0", wasmtest.Exit(), policies.CodeTrap, "exit", false},
+		{"a trap after a line on stderr", wasmtest.LastWords(), policies.CodeTrap, "boom: it broke", false},
 		{"a wish for the built-in", wasmtest.Status(hostabi.StatusAbstain, ""), policies.CodeAbstain, "status 1", true},
 		{"a complaint about the batch", wasmtest.Status(hostabi.StatusBadInput, "no queue"), policies.CodeBadInput, "no queue", true},
 		{"a complaint about its parameters", wasmtest.Status(hostabi.StatusBadParams, "half < 0"), policies.CodeBadParams, "half < 0", true},

@@ -32,8 +32,9 @@ type Options struct {
 	// Timeout bounds one call in wall-clock time; 0 is DefaultTimeout, NoTimeout
 	// is for modules that you trust. With a limit, guest code checks for it at
 	// every loop, which makes it 3 to 5 times slower, and each call starts one
-	// goroutine; without, a call that does not end stops the process. Deterministic
-	// fuel, which bounds a call at almost no cost, will replace it.
+	// goroutine and allocates some 300 bytes; a tree of calls without a loop can run
+	// past it. Without a limit, a call that does not end stops the process. All this
+	// goes away with deterministic fuel, which bounds a call at almost no cost.
 	Timeout time.Duration
 	// Log gets the lines that the policy logs, at most 16 lines and 4 KiB a call;
 	// nil drops them. It must not call the Module.
@@ -130,8 +131,12 @@ func (m *Module) Restarts() int {
 	return m.restarts
 }
 
-// Counter is the sum of what the policy has added to one of its counters, 0 to 63.
+// Counter is the sum of what the policy has added to one of its counters, 0 to 63; 0
+// for any other.
 func (m *Module) Counter(id int) int64 {
+	if id < 0 || id >= maxCounters {
+		return 0
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.counters[id]

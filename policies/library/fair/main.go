@@ -22,11 +22,15 @@ func main() {}
 // maxUsers bounds the tables, against a batch whose user numbers are not dense.
 const maxUsers = 1 << 24
 
+// line is what a user has, and their jobs that are left.
+type line struct {
+	share       int64
+	first, last int32 // row + 1 of the next and of the last job, 0 if none is left
+}
+
 // Scratch space, kept so that a call allocates nothing.
 var (
-	share []int64 // by user: what the user has
-	first []int32 // by user: row + 1 of the next job, 0 if none is left
-	last  []int32 // by user: row + 1 of the last job
+	lines []line  // by user
 	after []int32 // by row: row + 1 of the same user's next job, 0 at the end
 	queue []int32 // heap of users with jobs left, the one who is next in front
 )
@@ -39,32 +43,39 @@ func leastFirst(b *joborder.Batch) error {
 		}
 		users = max(users, int(u)+1)
 	}
-	share, first, last = muster.Grow(share, users), muster.Grow(first, users), muster.Grow(last, users)
-	after, queue = muster.Grow(after, b.N), muster.Grow(queue, users)[:0]
-	for i, u := range b.User {
-		if first[u] == 0 {
-			first[u], share[u] = int32(i+1), max(b.UserShare[i], 0)
-			queue = append(queue, int32(u))
-		} else {
-			after[last[u]-1] = int32(i + 1)
-		}
-		last[u] = int32(i + 1)
-	}
-	for i := len(queue)/2 - 1; i >= 0; i-- {
-		down(i)
+	lines, after, queue = muster.Grow(lines, users), muster.Grow(after, b.N), muster.Grow(queue, users)
+	ls, q := lines, lineUp(b)
+	for i := len(q)/2 - 1; i >= 0; i-- {
+		down(ls, q, i)
 	}
 	for position := range int64(b.N) {
-		u := queue[0]
-		row := first[u] - 1
+		l := &ls[q[0]]
+		row := l.first - 1
 		b.Key0[row] = position
-		share[u] = add(share[u], max(b.Dominant[row], 0))
-		if first[u] = after[row]; first[u] == 0 {
-			queue[0] = queue[len(queue)-1]
-			queue = queue[:len(queue)-1]
+		l.share = add(l.share, max(b.Dominant[row], 0))
+		if l.first = after[row]; l.first == 0 {
+			q[0] = q[len(q)-1]
+			q = q[:len(q)-1]
 		}
-		down(0)
+		down(ls, q, 0)
 	}
 	return nil
+}
+
+// lineUp puts each job at the end of its user's line, and returns the users.
+func lineUp(b *joborder.Batch) []int32 {
+	q := queue[:0]
+	for i, u := range b.User {
+		l := &lines[u]
+		if l.first == 0 {
+			l.first, l.share = int32(i+1), max(b.UserShare[i], 0)
+			q = append(q, int32(u))
+		} else {
+			after[l.last-1] = int32(i + 1)
+		}
+		l.last = int32(i + 1)
+	}
+	return q
 }
 
 // add adds two amounts that are not negative, up to the largest there is.
@@ -76,26 +87,37 @@ func add(a, b int64) int64 {
 }
 
 // before says whether user a is to be served before user b.
-func before(a, b int32) bool {
-	if share[a] != share[b] {
-		return share[a] < share[b]
+func before(a, b *line) bool {
+	if a.share != b.share {
+		return a.share < b.share
 	}
-	return first[a] < first[b]
+	return a.first < b.first
 }
 
-// down moves the user at place i of the heap to where they belong.
-func down(i int) {
+// down moves the user at place i of the heap to where they belong: those who are
+// before them move up.
+func down(ls []line, q []int32, i int) {
+	if i >= len(q) {
+		return
+	}
+	user := q[i]
+	l := &ls[user]
 	for {
-		next := i
-		for c := 2*i + 1; c <= 2*i+2 && c < len(queue); c++ {
-			if before(queue[c], queue[next]) {
-				next = c
+		c := 2*i + 1
+		if c >= len(q) {
+			break
+		}
+		least := &ls[q[c]]
+		if c+1 < len(q) {
+			if right := &ls[q[c+1]]; before(right, least) {
+				c, least = c+1, right
 			}
 		}
-		if next == i {
-			return
+		if !before(least, l) {
+			break
 		}
-		queue[i], queue[next] = queue[next], queue[i]
-		i = next
+		q[i] = q[c]
+		i = c
 	}
+	q[i] = user
 }

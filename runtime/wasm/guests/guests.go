@@ -79,9 +79,8 @@ func upToDate(root, name, path string) bool {
 // build compiles into a temporary file and renames it, because tests of several
 // packages may build the same policy at the same moment.
 func build(root, name, path string) error {
-	source := filepath.Join(root, "policies", "library", name)
-	if _, err := os.Stat(source); err != nil {
-		return fmt.Errorf("policy %s: no such folder in policies/library", name)
+	if _, err := os.Stat(filepath.Join(root, "policies", "library", name, "main.go")); err != nil {
+		return fmt.Errorf("policy %s: there is no policies/library/%s/main.go", name, name)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
@@ -94,7 +93,7 @@ func build(root, name, path string) error {
 		return err
 	}
 	defer os.Remove(tmp.Name()) //nolint:errcheck // it is gone after the rename
-	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w", "-o", tmp.Name(), "./"+name)
+	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", tmp.Name(), "./"+name)
 	cmd.Dir = filepath.Join(root, "policies", "library")
 	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "GOWORK=off", "GOFLAGS=")
 	if out, err := cmd.CombinedOutput(); err != nil {

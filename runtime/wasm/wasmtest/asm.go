@@ -27,6 +27,7 @@ const (
 	opI32Load16U  = 0x2f
 	opI32Store    = 0x36
 	opI64Store    = 0x37
+	opI32Store8   = 0x3a
 	opF64Store    = 0x39
 	opMemoryGrow  = 0x40
 	opI32Const    = 0x41
@@ -67,6 +68,7 @@ func load(offset int) asm  { return append(asm{opI32Load, 2}, uleb(uint64(offset
 func load16(o int) asm     { return append(asm{opI32Load16U, 1}, uleb(uint64(o))...) }
 func store(offset int) asm { return append(asm{opI32Store, 2}, uleb(uint64(offset))...) }
 func store64() asm         { return asm{opI64Store, 3, 0} }
+func store8() asm          { return asm{opI32Store8, 0, 0} }
 func storeF64() asm        { return asm{opF64Store, 3, 0} }
 
 func f64(v float64) asm {
@@ -95,9 +97,15 @@ type function struct {
 	body   asm
 }
 
+// imported is one imported function.
+type imported struct {
+	module, name string
+	typ          int
+}
+
 // module is what is written into a binary.
 type module struct {
-	imports  [][2]string // module and name; all of type () -> ()
+	imports  []imported
 	funcs    []function
 	noMemory bool
 	minPages int
@@ -107,13 +115,26 @@ type module struct {
 
 // The function types of every module here.
 const (
-	typNone = iota // () -> ()
-	typI32         // (i32) -> (i32)
-	typI64         // (i64) -> (i32), wrong for every export
-	typFind        // (i32 i32) -> (i32)
+	typNone  = iota // () -> ()
+	typI32          // (i32) -> (i32)
+	typI64          // (i64) -> (i32), wrong for every export
+	typFind         // (i32 i32) -> (i32)
+	typLog          // (i32 i32 i32) -> ()
+	typCount        // (i32 i64) -> ()
+	typExit         // (i32) -> ()
+	typWrite        // (i32 i32 i32 i32) -> (i32)
 )
 
-var types = [][2][]byte{{nil, nil}, {{typeI32}, {typeI32}}, {{typeI64}, {typeI32}}, {{typeI32, typeI32}, {typeI32}}}
+var types = [][2][]byte{
+	{nil, nil},
+	{{typeI32}, {typeI32}},
+	{{typeI64}, {typeI32}},
+	{{typeI32, typeI32}, {typeI32}},
+	{{typeI32, typeI32, typeI32}, nil},
+	{{typeI32, typeI64}, nil},
+	{{typeI32}, nil},
+	{{typeI32, typeI32, typeI32, typeI32}, {typeI32}},
+}
 
 func (m *module) bytes() []byte {
 	out := []byte("\x00asm\x01\x00\x00\x00")
@@ -122,7 +143,7 @@ func (m *module) bytes() []byte {
 		typeSec = append(typeSec, slices.Concat([]byte{0x60}, counted(t[0]), counted(t[1])))
 	}
 	for _, i := range m.imports {
-		importSec = append(importSec, slices.Concat(counted([]byte(i[0])), counted([]byte(i[1])), []byte{0, typNone}))
+		importSec = append(importSec, slices.Concat(counted([]byte(i.module)), counted([]byte(i.name)), []byte{0, byte(i.typ)}))
 	}
 	for i, f := range m.funcs {
 		funcSec = append(funcSec, []byte{byte(f.typ)})

@@ -143,7 +143,7 @@ func FiveKeys() []byte {
 func Status(status hostabi.Status, text string) []byte {
 	body := code(get(0), get(0), load(80), opI32Add, set(1))
 	for i := range len(text) {
-		body = code(body, get(1), i32(int64(text[i])), asm{0x3a, 0}, asm(uleb(uint64(i))))
+		body = code(body, get(1), i32(int64(text[i])), asm{opI32Store8, 0}, asm(uleb(uint64(i))))
 	}
 	return all(code(body, get(0), i32(int64(len(text))), store(88), i32(int64(status)))).bytes()
 }
@@ -154,6 +154,54 @@ func HugeErrorText() []byte {
 		get(0), i32(0), store(0), get(0), i32(-1), store(12), get(0), i32(-1), store(80),
 		get(0), i32(-1), store(84), get(0), i32(-1), store(88), i32(4),
 	)).bytes()
+}
+
+const wasi = "wasi_snapshot_preview1"
+
+// importing is a guest whose functions call imports, which are functions 0 and up.
+func importing(body asm, imports ...imported) []byte {
+	m := all(body)
+	m.imports = imports
+	return m.bytes()
+}
+
+// Chatty logs "hello" as information 20 times and adds 3 to counter 7 in each call,
+// and 1 to counter 1,000,000, which is not there.
+func Chatty() []byte {
+	body := code(text(0, "hello"), i32(7), i64(3), call(1), i32(1_000_000), i64(1), call(1))
+	for range 20 {
+		body = code(body, i32(0), i32(0), i32(5), call(0))
+	}
+	return importing(code(body, ok),
+		imported{hostabi.ImportModule, "log", typLog}, imported{hostabi.ImportModule, "counter_add", typCount})
+}
+
+// LogsFromNowhere logs 4 GiB, and then a text outside of its memory.
+func LogsFromNowhere() []byte {
+	return importing(code(i32(0), i32(0), i32(-1), call(0), i32(0), i32(-5), i32(5), call(0), ok),
+		imported{hostabi.ImportModule, "log", typLog})
+}
+
+// Exit ends itself by proc_exit, with 0.
+func Exit() []byte {
+	return importing(code(i32(0), call(0), ok), imported{wasi, "proc_exit", typExit})
+}
+
+// LastWords writes a line to stderr, and traps.
+func LastWords() []byte {
+	return importing(code(
+		text(64, "boom: it broke\n"), i32(0), i32(64), store(0), i32(0), i32(15), store(4),
+		i32(2), i32(0), i32(1), i32(32), call(0), opDrop, opUnreachable,
+	), imported{wasi, "fd_write", typWrite})
+}
+
+// text stores a text into memory.
+func text(at int, s string) asm {
+	var out asm
+	for i := range len(s) {
+		out = code(out, i32(int64(at+i)), i32(int64(s[i])), store8())
+	}
+	return out
 }
 
 func reserving(body asm) []byte {
@@ -218,14 +266,14 @@ func NoKind() []byte {
 // ForbiddenImport imports wasi_snapshot_preview1.path_open, which opens files.
 func ForbiddenImport() []byte {
 	m := all(ok)
-	m.imports = [][2]string{{"wasi_snapshot_preview1", "path_open"}}
+	m.imports = []imported{{wasi, "path_open", typNone}}
 	return m.bytes()
 }
 
 // WrongImport imports muster_v1.log with a signature of its own.
 func WrongImport() []byte {
 	m := all(ok)
-	m.imports = [][2]string{{hostabi.ImportModule, "log"}}
+	m.imports = []imported{{hostabi.ImportModule, "log", typNone}}
 	return m.bytes()
 }
 
