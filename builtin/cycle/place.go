@@ -118,12 +118,12 @@ func (c *cycle) serve(leaf quota.Q, i int, owed bool) {
 			return
 		}
 		c.blockedByQuota(j, block)
-		c.fail(leaf, i)
+		c.fail(leaf, i, failed)
 		return
 	}
 	if v := c.verdictOn(j, owed); v != nil {
 		c.blockedByNodes(j, v)
-		c.fail(leaf, i)
+		c.fail(leaf, i, noRoom)
 		return
 	}
 	ok, why := c.start(j)
@@ -135,7 +135,7 @@ func (c *cycle) serve(leaf quota.Q, i int, owed bool) {
 		return
 	}
 	c.blockedByNodes(j, c.learn(j, owed, why))
-	c.fail(leaf, i)
+	c.fail(leaf, i, noRoom)
 }
 
 // quotaBlock is the first account without room for the job's next unit.
@@ -202,9 +202,9 @@ func (c *cycle) placed(leaf quota.Q, i int) {
 }
 
 // fail moves on after a job could not start; behind it, a strict queue stops.
-func (c *cycle) fail(leaf quota.Q, i int) {
+func (c *cycle) fail(leaf quota.Q, i int, how jobStatus) {
 	s := &c.queues[leaf]
-	s.status[i] = failed
+	s.status[i] = how
 	c.tried = append(c.tried, s.jobs[i])
 	if !c.w.Quota.Queues[leaf].StrictFIFO {
 		return

@@ -37,6 +37,7 @@ type jobStatus uint8
 const (
 	untried jobStatus = iota
 	failed            // can't start in this cycle
+	noRoom            // the same, for want of nodes
 	done              // nothing left to place
 )
 

@@ -12,27 +12,32 @@ import (
 	"github.com/musterhq/muster/builtin/world"
 )
 
-// noteHead remembers a job that is the first of its leaf to be held up by nodes.
-func (c *cycle) noteHead(j *world.Job) {
-	for _, h := range c.heads {
-		if h.job.Queue == j.Queue {
-			return
+// findHeads notes, for each leaf, the first gang that is held up by nodes alone.
+func (c *cycle) findHeads() {
+	for q := range c.queues {
+		s := &c.queues[q]
+		for i, j := range s.jobs {
+			if s.status[i] != noRoom || j.GangMissing() == 0 {
+				continue
+			}
+			since := j.Blocked
+			if since == 0 {
+				since = c.now
+			}
+			c.heads = append(c.heads, head{j, since})
+			break
 		}
 	}
-	since := j.Blocked
-	if since == 0 {
-		since = c.now
-	}
-	c.heads = append(c.heads, head{j, since})
 }
 
 // reserve keeps nodes for gangs that were first in their leaf and skipped for
 // longer than its reserveAfter: smaller jobs behind them must not take every
 // place that comes free for ever.
 func (c *cycle) reserve() {
+	c.findHeads()
 	for _, h := range c.heads {
 		after := c.w.Quota.Queues[h.job.Queue].ReserveAfter
-		if after < 0 || h.job.Reserved > 0 || h.job.GangMissing() == 0 {
+		if after < 0 || h.job.Reserved > 0 {
 			continue
 		}
 		if c.now < h.since+after {
@@ -46,6 +51,8 @@ func (c *cycle) reserve() {
 }
 
 func (c *cycle) reserveNodes(j *world.Job, nodes []world.NodeIx, until spec.Time) {
+	j.ReservedUntil = until
+	c.wakeAt(until)
 	for _, n := range nodes {
 		c.w.Reserve(n, j)
 		c.out.Reserved = append(c.out.Reserved, plan.Reservation{Node: c.w.Nodes[n].Name, Job: j.Spec.ID, Until: until})

@@ -23,6 +23,7 @@ func (c *cycle) settle() {
 
 // endNotices ends victims that saved their work or whose deadline has come.
 func (c *cycle) endNotices() {
+	c.w.Notices = slices.DeleteFunc(c.w.Notices, overtaken)
 	for i := range c.w.Notices {
 		n := &c.w.Notices[i]
 		if !n.Saved && c.now < n.Deadline {
@@ -35,6 +36,11 @@ func (c *cycle) endNotices() {
 		}
 		c.out.Ends = append(c.out.Ends, e)
 	}
+}
+
+// overtaken says whether a notice has nobody left to end: its node failed first.
+func overtaken(n world.Notice) bool {
+	return !slices.ContainsFunc(n.Tasks, func(t *world.Task) bool { return t.State == world.Releasing })
 }
 
 // settleClaims starts the jobs whose places have become free, whole gangs only,
@@ -83,14 +89,18 @@ func (c *cycle) dropClaims(j *world.Job) {
 	c.fruitful = true
 }
 
-// expireReservations lifts reservations of gangs that have started or gone.
+// expireReservations lifts reservations of gangs that have started or gone, and
+// those whose time is over: other nodes may be better by now.
 func (c *cycle) expireReservations() {
 	for n := range c.w.Nodes {
 		j := c.w.Nodes[n].ReservedFor
-		if j == nil || j.GangMissing() > 0 && j.Waiting > 0 && c.w.Job(j.Spec.ID) == j {
-			continue
+		switch {
+		case j == nil:
+		case j.GangMissing() == 0 || j.Waiting == 0 || c.now >= j.ReservedUntil:
+			c.unreserve(world.NodeIx(n))
+		default:
+			c.wakeAt(j.ReservedUntil)
 		}
-		c.unreserve(world.NodeIx(n))
 	}
 }
 

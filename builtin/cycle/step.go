@@ -66,7 +66,7 @@ type cycle struct {
 	unit     int32
 	tried    []*world.Job // jobs that could not start
 	waiting  []reason     // why, in order of deciding
-	heads    []head       // first jobs of their leaves that no node has room for
+	heads    []head       // first gangs of their leaves that no node has room for
 	verdicts map[verdictKey]*verdict
 	degraded bool // said that guarantees are degraded
 
@@ -89,9 +89,12 @@ type cycle struct {
 // start prepares the state that a world keeps for its cycles.
 func start(ctx context.Context, w *world.World, set Set, now spec.Time) *cycle {
 	c, ok := w.Index.(*cycle)
-	if !ok || c.w != w {
-		c = &cycle{w: w, verdicts: map[verdictKey]*verdict{}}
-		w.Index = c
+	if !ok || c.w != w { // a new world, or one over a new queue tree
+		next := &cycle{w: w, verdicts: map[verdictKey]*verdict{}}
+		if ok {
+			next.number = c.number
+		}
+		c, w.Index = next, next
 	}
 	if c.x == nil || c.x.Strategy() != set.Placement {
 		c.x = pack.NewIndex(w, set.Placement)

@@ -105,7 +105,6 @@ func (c *cycle) explain(j *world.Job, y *plan.Why) {
 
 func (c *cycle) blockedByNodes(j *world.Job, v *verdict) {
 	c.waiting = append(c.waiting, reason{job: j, verdict: v})
-	c.noteHead(j)
 }
 
 func (c *cycle) refuse(j *world.Job) {

@@ -22,7 +22,7 @@ type Class struct {
 	Typed    amount.Dim
 	HasType  bool
 	Devices  int32
-	Members  []NodeIx
+	Nodes    int32 // present nodes of the class
 }
 
 func (w *World) classOf(nd *Node) ClassID {
@@ -37,8 +37,15 @@ func (w *World) classOf(nd *Node) ClassID {
 		})
 		w.growth = append(w.growth, 0)
 	}
-	w.Classes[id].Members = append(w.Classes[id].Members, w.nodeIx[nd.Name])
+	w.Classes[id].Nodes++
 	return id
+}
+
+// leaveClass takes a node that is present out of its class.
+func (w *World) leaveClass(nd *Node) {
+	if nd.Present {
+		w.Classes[nd.Class].Nodes--
+	}
 }
 
 func classKey(nd *Node) string {

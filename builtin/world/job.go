@@ -78,7 +78,9 @@ type Job struct {
 	Blocked     spec.Time // since when it could not be placed though its quota allows, 0 = it was not
 	Checkpoint  spec.Time // when it last saved its work, 0 = never
 	ClaimExpiry spec.Time
-	Notes       any // what the cycle remembers about why it waits
+	// ReservedUntil is when the reservation of nodes for the job ends.
+	ReservedUntil spec.Time
+	Notes         any // what the cycle remembers about why it waits
 }
 
 // Min is the number of tasks that must run together.

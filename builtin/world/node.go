@@ -26,6 +26,8 @@ func (w *World) AddNode(s spec.Node) NodeIx {
 		w.sorted = false
 	}
 	nd := &w.Nodes[n]
+	w.chargeAll(n, -1)
+	w.leaveClass(nd)
 	w.Quota.AddCapacity(negated(nd.capacity))
 	w.resize(n, list)
 	nd.Spec, nd.Present, nd.Cordoned, nd.capacity = s, true, s.Unschedulable, list
@@ -35,9 +37,25 @@ func (w *World) AddNode(s spec.Node) NodeIx {
 	}
 	w.Quota.AddCapacity(list)
 	nd.Class = w.classOf(nd)
+	w.chargeAll(n, 1)
 	w.grew(nd.Class)
 	w.touch(n)
 	return n
+}
+
+// chargeAll charges everything that sits on a node once more (1), or takes it back
+// (-1): a node that changes its class counts its GPUs under another type.
+func (w *World) chargeAll(n NodeIx, sign int64) {
+	for t := w.Nodes[n].head; t != nil; t = t.next {
+		list := w.Charge(t.Job.Groups[t.Group].Shape, w.Nodes[n].Class)
+		row := w.Free(n)
+		for _, e := range list {
+			row[e.Dim] = row[e.Dim].Sub(e.Amount.Mul(sign))
+		}
+		if charged(t.State) {
+			w.Quota.Charge(t.Job.Chain, list, sign)
+		}
+	}
 }
 
 // capacityOf interns the node's resources and adds the typed GPU amount.
@@ -78,30 +96,20 @@ func (w *World) resize(n NodeIx, list amount.List) {
 }
 
 // resizeDevices keeps the devices that stay as they are. Devices that go leave
-// the tasks on them with a mask beyond the end, which release ignores.
+// the tasks on them with a mask beyond the end, which release ignores; if they
+// come back, the tasks that are still there hold them.
 func (w *World) resizeDevices(n NodeIx, devices int32) {
 	nd := &w.Nodes[n]
 	if nd.Devices == devices {
 		return
 	}
-	old := slices.Clone(w.Dev(n))
 	nd.devOff, nd.Devices = int32(len(w.dev)), devices
-	for i := range devices {
-		free := int32(1000)
-		if int(i) < len(old) {
-			free = old[i]
-		}
-		w.dev = append(w.dev, free)
+	for range devices {
+		w.dev = append(w.dev, 1000)
 	}
-	w.countFull(n)
-}
-
-func (w *World) countFull(n NodeIx) {
-	w.full[n] = 0
-	for _, d := range w.Dev(n) {
-		if d == 1000 {
-			w.full[n]++
-		}
+	w.full[n] = devices
+	for t := nd.head; t != nil; t = t.next {
+		w.takeDevices(n, t.Dev, w.perDevice(t.Job.Groups[t.Group].Shape))
 	}
 }
 
@@ -120,6 +128,7 @@ func (w *World) RemoveNode(n NodeIx) []*Task {
 	}
 	w.Quota.AddCapacity(negated(nd.capacity))
 	w.resize(n, nil)
+	w.leaveClass(nd)
 	nd.capacity, nd.Present, nd.Cordoned = nil, false, true
 	w.touch(n)
 	return tasks

@@ -30,7 +30,7 @@ func (w *World) WithTree(tree *quota.Tree) (*World, error) {
 	for i, j := range jobs {
 		n.adopt(w, j, leaves[i])
 	}
-	n.feuds = w.feuds
+	n.feuds, n.Index = w.feuds, w.Index
 	n.adoptNotices(w)
 	tree.Rescale()
 	return n, nil
@@ -40,7 +40,8 @@ func (w *World) WithTree(tree *quota.Tree) (*World, error) {
 func (w *World) adopt(from *World, j *Job, q quota.Q) {
 	c := w.AddJob(j.Spec, q)
 	c.Judged, c.Refused, c.Attempts, c.Evicted = j.Judged, j.Refused, j.Attempts, j.Evicted
-	c.Blocked, c.Checkpoint, c.ClaimExpiry, c.Notes = j.Blocked, j.Checkpoint, j.ClaimExpiry, j.Notes
+	c.Blocked, c.Checkpoint, c.Notes = j.Blocked, j.Checkpoint, j.Notes
+	c.ClaimExpiry, c.ReservedUntil = j.ClaimExpiry, j.ReservedUntil
 	for i := range j.Tasks {
 		t := &j.Tasks[i]
 		switch {

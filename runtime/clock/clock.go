@@ -5,26 +5,25 @@ package clock
 
 import (
 	"time"
-
-	"github.com/musterhq/muster/builtin/spec"
 )
 
-// Clock tells the time and wakes its owner.
+// Clock tells the time, in nanoseconds since the Unix epoch (or since the start of
+// a simulation), and wakes its owner.
 type Clock interface {
-	Now() spec.Time
+	Now() int64
 	// Wake returns a channel that receives once at or after t.
-	Wake(t spec.Time) <-chan spec.Time
+	Wake(t int64) <-chan int64
 }
 
 // Real is the machine's clock.
 type Real struct{}
 
 // Now is the time in nanoseconds since the Unix epoch.
-func (Real) Now() spec.Time { return time.Now().UnixNano() }
+func (Real) Now() int64 { return time.Now().UnixNano() }
 
 // Wake fires when the machine's clock reaches t.
-func (Real) Wake(t spec.Time) <-chan spec.Time {
-	ch := make(chan spec.Time, 1)
+func (Real) Wake(t int64) <-chan int64 {
+	ch := make(chan int64, 1)
 	time.AfterFunc(time.Until(time.Unix(0, t)), func() { ch <- t })
 	return ch
 }

@@ -4,38 +4,36 @@ import (
 	"cmp"
 	"slices"
 	"sync"
-
-	"github.com/musterhq/muster/builtin/spec"
 )
 
 // Virtual is a clock that stands still until Advance moves it. It is safe for
 // concurrent use.
 type Virtual struct {
 	mu     sync.Mutex
-	now    spec.Time
+	now    int64
 	alarms []alarm
 }
 
 type alarm struct {
-	at spec.Time
-	ch chan spec.Time
+	at int64
+	ch chan int64
 }
 
 // NewVirtual returns a clock that shows start.
-func NewVirtual(start spec.Time) *Virtual { return &Virtual{now: start} }
+func NewVirtual(start int64) *Virtual { return &Virtual{now: start} }
 
 // Now is the time the clock shows.
-func (v *Virtual) Now() spec.Time {
+func (v *Virtual) Now() int64 {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.now
 }
 
 // Wake fires when Advance reaches t; at once if it already has.
-func (v *Virtual) Wake(t spec.Time) <-chan spec.Time {
+func (v *Virtual) Wake(t int64) <-chan int64 {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	ch := make(chan spec.Time, 1)
+	ch := make(chan int64, 1)
 	if t <= v.now {
 		ch <- t
 		return ch
@@ -46,7 +44,7 @@ func (v *Virtual) Wake(t spec.Time) <-chan spec.Time {
 
 // Advance moves the clock to t, firing alarms in order of their times. A clock
 // never goes back: an earlier t changes nothing.
-func (v *Virtual) Advance(t spec.Time) {
+func (v *Virtual) Advance(t int64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.now = max(v.now, t)
