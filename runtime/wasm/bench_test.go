@@ -123,11 +123,14 @@ func BenchmarkCostVictims(b *testing.B) {
 }
 
 func pair(b *testing.B, n int, native, guest func() error) {
-	for how, run := range map[string]func() error{"native": native, "wasm": guest} {
-		b.Run(fmt.Sprintf("%d/%s", n, how), func(b *testing.B) {
+	for _, c := range []struct {
+		how string
+		run func() error
+	}{{"native", native}, {"wasm", guest}} {
+		b.Run(fmt.Sprintf("%d/%s", n, c.how), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := run(); err != nil {
+				if err := c.run(); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -54,10 +54,10 @@ type view struct {
 	n     int
 }
 
-func (v view) i64s() []int64   { return unsafe.Slice((*int64)(v.p), v.n) }
-func (v view) u32s() []uint32  { return unsafe.Slice((*uint32)(v.p), v.n) }
-func (v view) i32s() []int32   { return unsafe.Slice((*int32)(v.p), v.n) }
-func (v view) u8s() []uint8    { return unsafe.Slice((*uint8)(v.p), v.n) }
+func (v view) i64s() []int64  { return unsafe.Slice((*int64)(v.p), v.n) }
+func (v view) u32s() []uint32 { return unsafe.Slice((*uint32)(v.p), v.n) }
+func (v view) i32s() []int32  { return unsafe.Slice((*int32)(v.p), v.n) }
+func (v view) u8s() []uint8   { return unsafe.Slice((*uint8)(v.p), v.n) }
 
 func (v view) text() string {
 	if ids := v.u32s(); len(ids) > 0 {
