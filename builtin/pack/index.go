@@ -87,6 +87,9 @@ func (x *Index) Refresh() {
 
 func (x *Index) largestNode() (largest [2]amount.Amount) {
 	for c := range x.w.Classes {
+		if x.w.Classes[c].Nodes == 0 { // of nodes that are gone
+			continue
+		}
 		for i, d := range [...]amount.Dim{amount.CPU, amount.GPU} {
 			a, _ := x.w.Classes[c].Capacity.Get(d)
 			largest[i] = max(largest[i], a)
@@ -100,33 +103,29 @@ func (x *Index) largestNode() (largest [2]amount.Amount) {
 // Nodes reserved for job are looked at too; nil means for no job.
 func (x *Index) Best(s world.ShapeID, banned uint64, job *world.Job) (world.NodeIx, bool) {
 	v := x.view(s, banned)
-	for {
-		n, score := v.top(x.w)
-		if job != nil && job.Reserved > 0 {
-			n, score = x.bestReserved(v, job, n, score)
-		}
-		if score == noRoom {
-			return world.NoNode, false
-		}
-		if x.Filter == nil || x.Filter(s, n) {
-			return n, true
-		}
+	n, score := v.top(x.w)
+	for score != noRoom && x.Filter != nil && !x.Filter(s, n) {
 		v.set(int(x.w.Position(n)), noRoom)
+		n, score = v.top(x.w)
 	}
+	if job != nil && job.Reserved > 0 {
+		n, score = x.bestReserved(v, job, n, score)
+	}
+	return n, score != noRoom
 }
 
-// bestReserved looks through the nodes that are kept for the job.
+// bestReserved looks through the nodes that are kept for the job. Order is by
+// name, so of equal ones the first is kept.
 func (x *Index) bestReserved(v *view, job *world.Job, n world.NodeIx, score int32) (world.NodeIx, int32) {
+	shape := &x.w.Shapes[v.shape]
 	for _, r := range x.w.Order() {
 		nd := &x.w.Nodes[r]
-		if nd.ReservedFor != job || !nd.Present || nd.Cordoned || !x.allowed(v, nd) {
+		if nd.ReservedFor != job || !nd.Present || nd.Cordoned || !x.allowed(v, nd) || !x.room(shape, r) {
 			continue
 		}
-		shape := &x.w.Shapes[v.shape]
-		if !x.room(shape, r) {
-			continue
-		}
-		if s := x.worth(v, shape, r); n == world.NoNode || s >= score {
+		s := x.worth(v, shape, r)
+		better := s > score || s == score && x.w.Position(r) < x.w.Position(n)
+		if better && (x.Filter == nil || x.Filter(v.shape, r)) {
 			n, score = r, s
 		}
 	}
