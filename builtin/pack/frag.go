@@ -28,8 +28,7 @@ func Typicals(w *world.World) []Typical {
 		if s.Tasks <= 0 {
 			continue
 		}
-		cpu, _ := s.Request.Get(amount.CPU)
-		kinds = merge(kinds, Typical{CPU: cpu, Whole: s.Whole, Milli: s.Milli, Types: s.Types, Weight: s.Tasks})
+		kinds = merge(kinds, Typical{CPU: s.CPU, Whole: s.Whole, Milli: s.Milli, Types: s.Types, Weight: s.Tasks})
 		total += s.Tasks
 	}
 	slices.SortStableFunc(kinds, compareTypical)
@@ -137,8 +136,7 @@ func (x *Index) runsOn(typical int, class world.ClassID) bool {
 // paper's simulator.
 func (x *Index) fragGain(s *world.Shape, n world.NodeIx) (gain int64, device int) {
 	before := x.fragmentsBefore(n)
-	req, _ := s.Request.Get(amount.CPU)
-	cpu := x.w.FreeOf(n, amount.CPU) - req
+	cpu := x.w.FreeOf(n, amount.CPU) - s.CPU
 	dev := append(x.scratch[:0], x.w.Dev(n)...)
 	x.scratch = dev
 	if s.Milli == 0 {

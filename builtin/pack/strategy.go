@@ -78,11 +78,11 @@ func (x *Index) room(s *world.Shape, n world.NodeIx) bool {
 func (x *Index) left(s *world.Shape, n world.NodeIx) int32 {
 	row := x.w.Free(n)
 	var sum int64
-	for i, d := range [...]amount.Dim{amount.CPU, amount.GPU} {
-		if x.largest[i] > 0 {
-			req, _ := s.Request.Get(d)
-			sum += int64(row[d]-req) * fitScale / int64(x.largest[i])
-		}
+	if x.largest[0] > 0 {
+		sum += int64(row[amount.CPU]-s.CPU) * fitScale / int64(x.largest[0])
+	}
+	if x.largest[1] > 0 {
+		sum += int64(row[amount.GPU]-s.GPU) * fitScale / int64(x.largest[1])
 	}
 	return int32(max(0, sum))
 }

@@ -83,10 +83,12 @@ type Shape struct {
 	// Whole is the number of whole GPUs, Milli the part of a single device in
 	// milli-GPUs; at most one of them is not zero.
 	Whole, Milli int32
-	Types        []string // accepted GPU types, sorted; empty: any
-	Selector     map[string]string
-	Tolerations  []spec.Toleration
-	Tasks        int64 // tasks of this shape ever submitted, for Typical
+	// CPU and GPU are the two amounts of Request that node choice looks at.
+	CPU, GPU    amount.Amount
+	Types       []string // accepted GPU types, sorted; empty: any
+	Selector    map[string]string
+	Tolerations []spec.Toleration
+	Tasks       int64 // tasks of this shape ever submitted, for Typical
 
 	fit    []bool        // per class, valid for the first len(fit) classes
 	charge []amount.List // per class: Request plus the typed GPUs
@@ -103,10 +105,12 @@ func (w *World) ShapeOf(g *spec.TaskGroup) ShapeID {
 		return id
 	}
 	s := Shape{Request: req, Types: types, Selector: g.NodeSelector, Tolerations: g.Tolerations}
-	if gpu, _ := req.Get(amount.GPU); gpu%1000 == 0 {
-		s.Whole = int32(gpu / 1000)
+	s.CPU, _ = req.Get(amount.CPU)
+	s.GPU, _ = req.Get(amount.GPU)
+	if s.GPU%1000 == 0 {
+		s.Whole = int32(s.GPU / 1000)
 	} else {
-		s.Milli = int32(gpu)
+		s.Milli = int32(s.GPU)
 	}
 	if len(types) == 1 && (s.Whole > 0 || s.Milli > 0) { // pinned: the typed amount is known
 		s.Request = w.withType(req, w.Res.Intern(amount.TypedGPU(types[0])))

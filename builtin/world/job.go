@@ -250,8 +250,7 @@ func (w *World) EachPlaced(f func(*Task)) {
 
 // GPUs is the milli-GPUs that a task holds or asks for.
 func (w *World) GPUs(t *Task) amount.Amount {
-	g, _ := w.Shapes[t.Job.Groups[t.Group].Shape].Request.Get(amount.GPU)
-	return g
+	return w.Shapes[t.Job.Groups[t.Group].Shape].GPU
 }
 
 // Move takes a job that holds nothing to another leaf.
