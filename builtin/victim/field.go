@@ -36,7 +36,8 @@ type field struct {
 	devOff  []int32         // first device of a node in dev
 	dev     []int32
 	runs    []uint64 // node → bit per shape that may run there
-	others  []int32  // shape → slots on nodes that no unit touches
+	base    base
+	others  []int32 // shape → slots on nodes that no unit touches
 	parts   []part
 	amounts []amount.Amount // part × dims
 	holds   []hold
@@ -49,7 +50,6 @@ type field struct {
 	typed  uint64          // GPU types whose quota has no room
 	wide   bool            // some unit touches several nodes
 	jobs   int             // that offer units
-	legal  int             // units that may go, whether they would help or not
 }
 
 // cand is a unit in the field.
@@ -101,32 +101,33 @@ type pay struct {
 	amount  amount.Amount
 }
 
-// build writes down the search for one level of preference.
-func (f *field) build(s *Search, a *ask, legal []int32, level int) {
-	f.s, f.ask, f.level = s, a, level
-	f.units, f.nodes, f.parts = f.units[:0], f.nodes[:0], f.parts[:0]
+// build writes down the search among the given units, on one level of
+// preference, for what prepare was called with.
+func (f *field) build(units []int32, level int) {
+	s := f.s
+	f.level = level
+	f.units, f.parts = f.units[:0], f.parts[:0]
 	f.free, f.dev, f.devOff, f.runs = f.free[:0], f.dev[:0], f.devOff[:0], f.runs[:0]
 	f.amounts, f.holds, f.pays, f.gives = f.amounts[:0], f.holds[:0], f.pays[:0], f.gives[:0]
-	f.queues, f.wide, f.legal = f.queues[:0], false, 0
-	f.local = grown(f.local, len(s.w.Nodes))
-	clear(f.local)
-	f.setShapes()
-	f.setShortages()
-	f.typed = f.fullTypes()
+	f.queues, f.wide = f.queues[:0], false
+	for _, n := range f.nodes {
+		f.local[n] = 0
+	}
+	if len(f.local) != len(s.w.Nodes) {
+		f.local = make([]int32, len(s.w.Nodes))
+	}
+	f.nodes = f.nodes[:0]
 	job := int32(-1)
 	var last *world.Job
-	for _, n := range legal {
+	for _, n := range units {
 		u := &s.pool.units[n]
-		if level == unguaranteed && !s.sides[u.job.Queue].free {
-			continue
-		}
 		if u.job != last {
 			last, job = u.job, job+1
 		}
 		f.add(u, n, job)
 	}
 	f.jobs = int(job) + 1
-	f.restOfPool()
+	f.linkNodes()
 	f.findTwins()
 }
 
@@ -210,7 +211,6 @@ func (f *field) add(u *unit, number, job int32) {
 		f.pays = f.pays[:c.pay]
 		return
 	}
-	f.legal++
 	for _, t := range u.tasks {
 		f.addTask(&c, t)
 	}
@@ -303,19 +303,16 @@ func (f *field) node(n world.NodeIx) int32 {
 	}
 	runs := f.runsOn(n)
 	if runs == 0 {
-		f.local[n] = 0
 		return -1
 	}
-	w := f.s.w
 	f.nodes = append(f.nodes, n)
 	l := int32(len(f.nodes))
 	f.local[n] = l
 	f.runs = append(f.runs, runs)
-	for _, d := range f.dims {
-		f.free = append(f.free, w.FreeOf(n, d))
-	}
+	row, dev := f.offers(n)
+	f.free = append(f.free, row...)
 	f.devOff = append(f.devOff, int32(len(f.dev)))
-	f.dev = append(f.dev, w.Dev(n)...)
+	f.dev = append(f.dev, dev...)
 	return l - 1
 }
 
@@ -392,21 +389,13 @@ func (f *field) accountOf(q quota.Q, d amount.Dim, g amount.Amount) int32 {
 	return int32(len(f.queues) - 1)
 }
 
-// restOfPool adds what earlier victims leave to the nodes of the field, and
-// counts the slots on all other nodes.
-func (f *field) restOfPool() {
-	w := f.s.w
-	for _, t := range f.s.pool.releasing {
-		if t.State != world.Releasing || t.Node == world.NoNode {
-			continue
-		}
-		if n := f.node(t.Node); n >= 0 {
-			f.credit(f.free[int(n)*len(f.dims):][:len(f.dims)], t)
-			giveBack(f.devices(f.dev, n), f.holdOf(t), 1)
-		}
+// linkNodes lists the units of each node, and counts the slots on all nodes that
+// no unit of the field touches.
+func (f *field) linkNodes() {
+	for len(f.onNode) < len(f.nodes) {
+		f.onNode = append(f.onNode, nil)
 	}
-	f.onNode = grown(f.onNode, len(f.nodes))
-	for n := range f.onNode {
+	for n := range f.nodes {
 		f.onNode[n] = f.onNode[n][:0]
 	}
 	for i := range f.units {
@@ -414,24 +403,10 @@ func (f *field) restOfPool() {
 			f.onNode[p.node] = append(f.onNode[p.node], int32(i))
 		}
 	}
-	f.others = grown(f.others, len(f.shapes))
-	clear(f.others)
-	row := make([]amount.Amount, len(f.dims))
-	for n := range w.Nodes {
-		if f.local[n] != 0 {
-			continue
-		}
-		bits := f.runsOn(world.NodeIx(n))
-		if bits == 0 {
-			continue
-		}
-		for k, d := range f.dims {
-			row[k] = w.FreeOf(world.NodeIx(n), d)
-		}
-		for i := range f.shapes {
-			if bits&(1<<min(i, 63)) != 0 && f.others[i] < f.ask.needs[i].tasks {
-				f.others[i] += f.slots(i, row, w.Dev(world.NodeIx(n)))
-			}
+	f.others = append(f.others[:0], f.base.total...)
+	for i := range f.shapes {
+		for _, n := range f.nodes {
+			f.others[i] -= f.base.slots[i*len(f.s.w.Nodes)+int(n)]
 		}
 	}
 }
@@ -495,7 +470,7 @@ func (f *field) findTwins() {
 			f.units[i].mixed = mixed
 		}
 	}
-	for n := range f.onNode {
+	for n := range f.nodes {
 		on := f.onNode[n]
 		for k, u := range on {
 			for _, v := range on[:k] {

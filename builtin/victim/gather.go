@@ -36,6 +36,7 @@ type pool struct {
 	fresh     []*world.Job
 	batch     policies.VictimBatch
 	rows      []int32 // units of the batch
+	lists     []nodeList
 }
 
 // gather lists and prices the units, once per cycle.
@@ -45,6 +46,9 @@ func (s *Search) gather() {
 		return
 	}
 	p.ready = true
+	for i := range p.lists {
+		p.lists[i].ready = false
+	}
 	p.collectJobs(s.w)
 	p.units, p.tasks = p.units[:0], p.tasks[:0]
 	for _, j := range p.jobs {

@@ -1,6 +1,7 @@
 package victim
 
 import (
+	"github.com/musterhq/muster/builtin/amount"
 	"github.com/musterhq/muster/builtin/plan"
 	"github.com/musterhq/muster/builtin/quota"
 	"github.com/musterhq/muster/builtin/world"
@@ -15,6 +16,7 @@ type side struct {
 	child        quota.Q // the queue below the common ancestor on the victim's side
 	oldest       int64   // units that started later are too young
 	free         bool    // child is guaranteed nothing
+	room         amount.Amount
 }
 
 // entitled says whether the job's queue holds, with the job, no more than it is
@@ -125,6 +127,49 @@ func (s *Search) legal(a *ask) ([]int32, string) {
 		s.legalUnits = append(s.legalUnits, int32(i))
 	}
 	return s.legalUnits, why
+}
+
+// atLevel keeps the units that may be in a set of the level. It looks at GPUs only
+// where guarantees count; field.add looks at everything.
+func (s *Search) atLevel(a *ask, legal []int32, level int) []int32 {
+	if a.rule == plan.RulePriority {
+		return legal
+	}
+	for q := range s.sides {
+		if v := &s.sides[q]; v.legal {
+			v.room = s.gpusAbove(a, quota.Q(q), v.child)
+		}
+	}
+	s.levelUnits = s.levelUnits[:0]
+	for _, n := range legal {
+		u := &s.pool.units[n]
+		v := &s.sides[u.job.Queue]
+		switch {
+		case level == unguaranteed && !v.free:
+		case level < straddling && amount.Amount(u.gpu) > v.room:
+		default:
+			s.levelUnits = append(s.levelUnits, n)
+		}
+	}
+	return s.levelUnits
+}
+
+// gpusAbove is how many GPUs, in milli, may be taken from a leaf before a queue
+// below the common ancestor falls below its guarantee.
+func (s *Search) gpusAbove(a *ask, leaf, child quota.Q) amount.Amount {
+	tree := s.w.Quota
+	room := amount.Max
+	if _, asked := a.missing.Get(amount.GPU); !asked {
+		return room
+	}
+	for q := leaf; ; q = tree.Queues[q].Parent {
+		if g := tree.Guaranteed(q)[amount.GPU]; g != quota.Unset {
+			room = min(room, tree.Used(quota.Account(q))[amount.GPU].Sub(g))
+		}
+		if q == child {
+			return room
+		}
+	}
 }
 
 // usable says whether tasks of a shape may ever run on a node for the job.

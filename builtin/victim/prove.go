@@ -30,7 +30,7 @@ func (s *Search) try(a *ask, set []int32) []place {
 		}
 	}
 	for _, u := range set {
-		for _, t := range s.f.units[u].unit.tasks {
+		for _, t := range s.pool.units[u].tasks {
 			w.Release(t)
 		}
 	}
@@ -65,7 +65,10 @@ func (s *Search) placeNow(a *ask) []*world.Task {
 
 // prove tries the set, gives back what the trial shows not to be needed, and
 // carries it out. It returns nil if the job finds no place.
-func (s *Search) prove(a *ask, set []int32) *Outcome {
+func (s *Search) prove(a *ask, set []int32, level int) *Outcome {
+	if len(set) == 0 {
+		return nil
+	}
 	places := s.try(a, set)
 	if places == nil {
 		return nil
@@ -73,7 +76,7 @@ func (s *Search) prove(a *ask, set []int32) *Outcome {
 	if len(s.f.shapes) > 1 || s.x.Filter != nil {
 		set, places = s.giveBack(a, set, places)
 	}
-	return s.commit(a, set, places)
+	return s.commit(a, set, places, level)
 }
 
 // giveBack drops every unit without which the job still finds a place, the most
@@ -81,7 +84,7 @@ func (s *Search) prove(a *ask, set []int32) *Outcome {
 func (s *Search) giveBack(a *ask, set []int32, places []place) ([]int32, []place) {
 	byCost := slices.Clone(set)
 	slices.SortFunc(byCost, func(x, y int32) int {
-		return cmp.Or(cmp.Compare(s.f.units[y].cost, s.f.units[x].cost), cmp.Compare(x, y))
+		return cmp.Or(cmp.Compare(s.pool.units[y].cost, s.pool.units[x].cost), cmp.Compare(x, y))
 	})
 	for _, u := range byCost {
 		without := slices.DeleteFunc(slices.Clone(set), func(o int32) bool { return o == u })
@@ -94,12 +97,12 @@ func (s *Search) giveBack(a *ask, set []int32, places []place) ([]int32, []place
 
 // commit evicts the set and claims the places. Room is negative there until the
 // victims are gone.
-func (s *Search) commit(a *ask, set []int32, places []place) *Outcome {
-	straddlers := s.straddlers(set)
+func (s *Search) commit(a *ask, set []int32, places []place, level int) *Outcome {
+	straddlers := s.straddlers(set, level)
 	o := &Outcome{}
 	mark := s.w.Mark()
 	for _, n := range set {
-		u := s.f.units[n].unit
+		u := &s.pool.units[n]
 		for _, t := range u.tasks {
 			s.w.Evict(t)
 			s.pool.releasing = append(s.pool.releasing, t)
@@ -139,18 +142,19 @@ func (o *Outcome) addVictim(u *unit, rule plan.Rule) {
 }
 
 // straddlers are the units of a set that take a queue below its guarantee.
-func (s *Search) straddlers(set []int32) (out []int32) {
-	if s.f.level < straddling || s.f.ask.rule == plan.RulePriority {
+func (s *Search) straddlers(set []int32, level int) (out []int32) {
+	if level < straddling || s.f.ask.rule == plan.RulePriority {
 		return nil
 	}
+	s.f.build(set, level)
 	s.lo.start(&s.f)
-	for _, u := range set {
-		s.lo.add(u)
+	for u := range s.f.units {
+		s.lo.add(int32(u))
 	}
 	for i := range s.f.queues {
 		if s.lo.paid[i] > s.f.queues[i].slack {
 			if u, ok := s.lo.straddler(int32(i)); ok {
-				out = append(out, u)
+				out = append(out, s.f.units[u].number)
 			}
 		}
 	}
@@ -171,5 +175,5 @@ func (s *Search) withoutVictims(a *ask) (o *Outcome, why string, ok bool) {
 	if !waits {
 		return nil, reasonNothing, true
 	}
-	return s.commit(a, nil, places), "", true
+	return s.commit(a, nil, places, borrowed), "", true
 }

@@ -31,12 +31,14 @@ func (s *Search) byStages(a *ask, level int) []int32 {
 		numbers = append(numbers, more...)
 	}
 	w.Rollback(mark)
-	legal, _ := s.legal(a)
-	s.f.build(s, a, legal, level)
+	s.f.prepare(s, a)
+	s.legal(a) // the list of the caller, as it was
 	if !ok {
 		return nil
 	}
-	return s.inField(numbers)
+	slices.Sort(numbers)
+	s.f.build(numbers, level)
+	return s.together(numbers)
 }
 
 // largestFirst is the order in which gang.Place looks at shapes.
@@ -58,14 +60,12 @@ func (s *Search) stage(a *ask, n need, level int) ([]int32, bool) {
 	one.needs = []need{n}
 	one.missing = gang.Missing(s.w, a.job, s.missing)
 	legal, _ := s.legal(&one)
-	s.f.build(s, &one, legal, level)
+	s.f.prepare(s, &one)
 	var numbers []int32
 	if !s.f.satisfied() {
-		b := s.cheapest(&one)
-		for _, u := range b.set {
-			c := &s.f.units[u]
-			numbers = append(numbers, c.number)
-			for _, t := range c.unit.tasks {
+		numbers, _ = s.solve(&one, s.atLevel(&one, legal, level), level)
+		for _, u := range numbers {
+			for _, t := range s.pool.units[u].tasks {
 				s.w.Release(t)
 			}
 		}
@@ -81,21 +81,14 @@ func (s *Search) stage(a *ask, n need, level int) ([]int32, bool) {
 	return numbers, true
 }
 
-// inField finds the units with the numbers, if they may all go together.
-func (s *Search) inField(numbers []int32) (set []int32) {
+// together returns the units of the field if they may all go at once.
+func (s *Search) together(numbers []int32) []int32 {
 	s.lo.start(&s.f)
 	for u := range s.f.units {
-		if !slices.Contains(numbers, s.f.units[u].number) {
-			continue
-		}
 		if !s.lo.mayAdd(int32(u)) {
 			return nil
 		}
 		s.lo.add(int32(u))
-		set = append(set, int32(u))
 	}
-	if len(set) != len(numbers) {
-		return nil
-	}
-	return set
+	return numbers
 }

@@ -216,12 +216,6 @@ func (st *state) couldStraddle(u, acc int32, alone bool) bool {
 	return above
 }
 
-// satisfied says whether nothing need be evicted.
-func (f *field) satisfied() bool {
-	f.s.lo.start(f)
-	return f.s.lo.enough()
-}
-
 // quotaShort says whether quota, not room, is what no set could free enough of.
 func (f *field) quotaShort() bool {
 	for i := range f.short {

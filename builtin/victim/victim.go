@@ -49,7 +49,11 @@ type Search struct {
 	missing    []amount.Amount
 	sides      []side
 	legalUnits []int32
-	work       int // moves left for the heuristics of one search
+	levelUnits []int32
+	near       []int32 // units of the nodes looked at
+	offers     []offer
+	stamps     []uint32 // unit → stamp of the last mark that had it
+	stamp      uint32
 }
 
 // New returns a search for one cycle.
@@ -139,19 +143,23 @@ func (s *Search) run(j *world.Job, rule plan.Rule) (*Outcome, string) {
 	}
 	s.gather()
 	legal, why := s.legal(&ask)
-	for level := ask.firstLevel(); level <= ask.lastLevel(); level++ {
-		s.f.build(s, &ask, legal, level)
-		if level == ask.firstLevel() && s.f.satisfied() {
-			if o, why, ok := s.withoutVictims(&ask); ok || len(ask.needs) == 1 {
-				return o, why
-			}
+	s.f.prepare(s, &ask)
+	if s.f.satisfied() {
+		if o, why, ok := s.withoutVictims(&ask); ok || len(ask.needs) == 1 {
+			return o, why
 		}
-		if o := s.attempt(&ask); o != nil {
-			o.Candidates = s.f.legal
+	}
+	candidates := 0
+	for level := ask.firstLevel(); level <= straddling; level++ {
+		units := s.atLevel(&ask, legal, level)
+		candidates = len(units)
+		set, alternative := s.solve(&ask, units, level)
+		if o := s.prove(&ask, set, level); o != nil {
+			o.Candidates, o.Alternative = candidates, int64(alternative)
 			return o, ""
 		}
 	}
-	if s.f.legal == 0 {
+	if candidates == 0 {
 		return nil, why
 	}
 	if s.f.quotaShort() {
@@ -231,8 +239,6 @@ func (a *ask) firstLevel() int {
 	}
 	return unguaranteed
 }
-
-func (a *ask) lastLevel() int { return straddling }
 
 func frozenReason(id string) string {
 	return fmt.Sprintf("frozen: it and %s have evicted each other", id)
