@@ -2,6 +2,7 @@ package pack
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/musterhq/muster/builtin/amount"
 	"github.com/musterhq/muster/builtin/plan"
@@ -40,6 +41,7 @@ func (x *Index) Explain(id world.ShapeID, banned uint64, job *world.Job) *plan.W
 var obstacles = []string{
 	"cordoned", "wrong GPU type", "not selected", "tainted", "too small", "GPU type over quota",
 	"reserved for another gang", "short of GPUs", "GPUs too broken up", "short of cpu", "short of memory", "short of another resource",
+	"with room for some",
 }
 
 // obstacle is what keeps a task off a node; lack is how much of a resource is
@@ -78,7 +80,18 @@ func (x *Index) shortage(s *world.Shape, n world.NodeIx) (by string, lack int64,
 			return "short of another resource", x.missing(e.Amount, row[e.Dim]), x.lackText(e.Dim, e.Amount-row[e.Dim])
 		}
 	}
-	return "GPUs too broken up", 1, fmt.Sprintf("%d whole GPUs in one piece", s.Whole)
+	if !x.hasDevices(s, n) {
+		return "GPUs too broken up", 1, fmt.Sprintf("%d whole GPUs in one piece", s.Whole)
+	}
+	return "with room for some", 0, "" // a gang may find no room though a task does
+}
+
+// hasDevices says whether the devices that a task takes are free as they are.
+func (x *Index) hasDevices(s *world.Shape, n world.NodeIx) bool {
+	if s.Milli > 0 {
+		return slices.ContainsFunc(x.w.Dev(n), func(free int32) bool { return free >= s.Milli })
+	}
+	return x.w.FullDevices(n) >= s.Whole
 }
 
 func (x *Index) missing(req, free amount.Amount) int64 {

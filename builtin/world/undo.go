@@ -1,6 +1,8 @@
 package world
 
 import (
+	"cmp"
+
 	"github.com/musterhq/muster/builtin/amount"
 	"github.com/musterhq/muster/builtin/spec"
 )
@@ -230,21 +232,20 @@ func (w *World) perDevice(s ShapeID) int32 {
 }
 
 func (w *World) takeDevices(n NodeIx, mask uint64, milli int32) {
-	dev := w.Dev(n)
+	dev, full := w.Dev(n), w.full[n]
 	for i := range dev {
 		if mask&(1<<i) == 0 {
 			continue
 		}
-		before := dev[i] == 1000
+		if dev[i] == 1000 {
+			full--
+		}
 		dev[i] -= milli
-		if after := dev[i] == 1000; before != after {
-			if after {
-				w.full[n]++
-			} else {
-				w.full[n]--
-			}
+		if dev[i] == 1000 {
+			full++
 		}
 	}
+	w.setFull(n, full)
 }
 
 // charged says whether a task in the state counts as its queue's usage.
@@ -297,18 +298,48 @@ func (w *World) charge(t *Task, on bool) {
 func (w *World) FreeOf(n NodeIx, d amount.Dim) amount.Amount { return w.free[int(n)*w.r+int(d)] }
 
 // Settled says whether nothing that a claimed task waits for is still held by
-// somebody else.
+// somebody else. What was claimed on the node after it does not count: whoever
+// came first starts first.
 func (w *World) Settled(t *Task) bool {
 	row := w.Free(t.Node)
 	for _, e := range w.Shapes[t.Job.Groups[t.Group].Shape].Request {
-		if row[e.Dim] < 0 {
+		if amount.IsGPU(w.Res.Name(e.Dim)) && t.Dev != 0 {
+			continue // devices are looked at one by one
+		}
+		if row[e.Dim] < 0 && row[e.Dim].Add(w.claimedAfter(t, e.Dim)) < 0 {
 			return false
 		}
 	}
 	for i, d := range w.Dev(t.Node) {
-		if t.Dev&(1<<i) != 0 && d < 0 {
+		if t.Dev&(1<<i) != 0 && d < 0 && d+w.deviceClaimedAfter(t, i) < 0 {
 			return false
 		}
 	}
 	return true
+}
+
+// deviceClaimedAfter is what tasks that were claimed after t take of a device.
+func (w *World) deviceClaimedAfter(t *Task, device int) (milli int32) {
+	for o := w.Nodes[t.Node].head; o != nil; o = o.next {
+		if o.State == Claimed && o.Dev&(1<<device) != 0 && laterClaim(o, t) {
+			milli += w.perDevice(o.Job.Groups[o.Group].Shape)
+		}
+	}
+	return milli
+}
+
+// claimedAfter is what tasks that were claimed on t's node after it ask for.
+func (w *World) claimedAfter(t *Task, d amount.Dim) (sum amount.Amount) {
+	for o := w.Nodes[t.Node].head; o != nil; o = o.next {
+		if o.State == Claimed && laterClaim(o, t) {
+			a, _ := w.Charge(o.Job.Groups[o.Group].Shape, w.Nodes[t.Node].Class).Get(d)
+			sum = sum.Add(a)
+		}
+	}
+	return sum
+}
+
+// laterClaim is a total order, so that of two claims one is always the first.
+func laterClaim(a, b *Task) bool {
+	return cmp.Or(cmp.Compare(a.Since, b.Since), CompareJobs(a.Job, b.Job), cmp.Compare(a.Index, b.Index)) > 0
 }
