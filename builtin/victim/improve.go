@@ -44,22 +44,23 @@ func (g *greedy) without(b *best, n int) bool {
 	if n > len(set) {
 		return false
 	}
-	for i := range set {
-		for k := i; k < len(set) && (n == 2 || k == i) && g.work > 0; k++ {
-			if n == 2 && k == i {
-				continue
-			}
-			for g.share = 0; g.share <= shareUnit; g.share += shareUnit {
+	for _, g.share = range []amount.Amount{0, shareUnit} {
+		clear(g.fresh)
+		for i := range set {
+			for k := i; k < len(set) && (n == 2 || k == i) && g.work > 0; k++ {
+				if n == 2 && k == i {
+					continue
+				}
 				g.become(set)
 				was := b.key
 				g.without1(b, []int32{set[i], set[k]}[:n])
 				if b.key.compare(was) < 0 {
 					return true
 				}
-				if !g.f.wide {
-					break
-				}
 			}
+		}
+		if !g.f.wide { // all prices are the same
+			break
 		}
 	}
 	return false
@@ -70,7 +71,6 @@ func (g *greedy) without1(b *best, out []int32) {
 		g.remove(u)
 		g.tabu[u] = true
 	}
-	clear(g.fresh)
 	if g.complete() {
 		for _, u := range out {
 			g.tabu[u] = false

@@ -13,10 +13,11 @@ import (
 // side is what the rules say of all units of one leaf.
 type side struct {
 	known, legal bool
-	child        quota.Q // the queue below the common ancestor on the victim's side
-	oldest       int64   // units that started later are too young
-	free         bool    // child is guaranteed nothing
-	room         amount.Amount
+	child        quota.Q       // the queue below the common ancestor on the victim's side
+	oldest       int64         // units that started later are too young
+	free         bool          // child is guaranteed nothing
+	room         amount.Amount // see gpusAbove
+	above        bool          // see Search.above
 }
 
 // entitled says whether the job's queue holds, with the job, no more than it is
@@ -138,6 +139,7 @@ func (s *Search) atLevel(a *ask, legal []int32, level int) []int32 {
 	for q := range s.sides {
 		if v := &s.sides[q]; v.legal {
 			v.room = s.gpusAbove(a, quota.Q(q), v.child)
+			v.above = s.above(a, quota.Q(q), v.child)
 		}
 	}
 	s.levelUnits = s.levelUnits[:0]
@@ -146,7 +148,7 @@ func (s *Search) atLevel(a *ask, legal []int32, level int) []int32 {
 		v := &s.sides[u.job.Queue]
 		switch {
 		case level == unguaranteed && !v.free:
-		case level < straddling && amount.Amount(u.gpu) > v.room:
+		case level < straddling && amount.Amount(u.gpu) > v.room, !v.above:
 		default:
 			s.levelUnits = append(s.levelUnits, n)
 		}
@@ -168,6 +170,28 @@ func (s *Search) gpusAbove(a *ask, leaf, child quota.Q) amount.Amount {
 		}
 		if q == child {
 			return room
+		}
+	}
+}
+
+// above says whether each queue from a leaf up to the common ancestor is above its
+// guarantee on something the job asks for: else it gives nothing, not even a unit
+// that straddles.
+func (s *Search) above(a *ask, leaf, child quota.Q) bool {
+	tree := s.w.Quota
+	for q := leaf; ; q = tree.Queues[q].Parent {
+		configured, above := false, false
+		for _, e := range a.missing {
+			if g := tree.Guaranteed(q)[e.Dim]; g != quota.Unset {
+				configured = true
+				above = above || tree.Used(quota.Account(q))[e.Dim] > g
+			}
+		}
+		if configured && !above {
+			return false
+		}
+		if q == child {
+			return true
 		}
 	}
 }

@@ -10,9 +10,10 @@ import (
 // its end, unless it is a monster.
 const (
 	exactNodes    = 2_000_000 // of a search tree
-	improveNodes  = 20_000
-	trialsOfExact = 2_000 // placements
-	narrowFrom    = 256   // units from which on only the cheapest nodes are looked at
+	improveNodes  = 1_000
+	stuckNodes    = 50_000 // where the heuristics found nothing
+	trialsOfExact = 2_000  // placements
+	narrowFrom    = 256    // units from which on only the cheapest nodes are looked at
 	leastNodes    = 48
 	nodesPerTask  = 3
 	tiesLookedAt  = 32
@@ -63,9 +64,6 @@ func (s *Search) cheapest(a *ask) *best {
 	f := &s.f
 	b := &best{}
 	e := exact{f: f, lo: &s.lo, hi: &s.hi, best: b, nodes: improveNodes}
-	if len(f.units) <= ExactUnits {
-		e.nodes = exactNodes
-	}
 	if len(f.shapes) > 1 {
 		trials := trialsOfExact
 		e.proof = func(set []int32) bool {
@@ -74,8 +72,15 @@ func (s *Search) cheapest(a *ask) *best {
 			slices.Sort(numbers)
 			return trials > 0 && s.try(a, numbers) != nil
 		}
-	} else {
-		s.improve(b)
+	} else if s.separable(b) {
+		if len(f.units) > ExactUnits {
+			return b
+		}
+	} else if s.improve(b); !b.found {
+		e.nodes = stuckNodes
+	}
+	if len(f.units) <= ExactUnits {
+		e.nodes = exactNodes
 	}
 	all := make([]int32, len(f.units))
 	for i := range all {
