@@ -1,0 +1,179 @@
+// Package cli is Muster's command line. It parses arguments and prints; what the
+// commands do lives in packages that know no command line.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// Exit codes of every command; a command with others states them in its help.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitNotable     = 3 // it did, and found what it was asked to signal
+	exitInterrupted = 130
+)
+
+const exitCodes = "0 it did, 1 it failed, 2 it was called wrongly, 130 it was interrupted"
+
+// app is one call of the program.
+type app struct {
+	in       io.Reader
+	out, err io.Writer
+	began    bool // a command's own code has started: errors are no longer of usage
+}
+
+// Run runs the program and returns its exit code.
+func Run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	a := &app{in: stdin, out: stdout, err: stderr}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		fmt.Fprintln(stderr, "muster: interrupted; nothing was written")
+		return exitInterrupted
+	}
+	return a.report(err)
+}
+
+func (a *app) root() *cobra.Command {
+	root := a.group("muster", "Muster shares one GPU cluster between many teams", `
+  muster demo
+  muster sim run talk2`,
+		a.demo(),
+		a.group("sim", "play recorded workloads on a simulated cluster", `
+  muster sim run talk2
+  muster sim compare talk2 --run old=job-order:fifo --run new=job-order:fair`,
+			a.simRun(), a.simCompare(), a.simImport()),
+		a.group("check", "find every problem of a file", `
+  muster check config queues.yaml
+  muster check policy bin/policies/fifo.wasm`,
+			a.checkConfig(), a.checkTrace(), a.checkPolicy()),
+		a.version())
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.SetHelpTemplate(helpTemplate)
+	root.SetUsageTemplate(usageTemplate)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return &hinted{err, "`" + c.CommandPath() + " --help` lists the flags", exitUsage}
+	})
+	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpCmd()
+	for _, c := range root.Commands() {
+		a.fillExamples(c)
+	}
+	return root
+}
+
+// fillExamples gives cobra's own commands the examples that ours have.
+func (a *app) fillExamples(c *cobra.Command) {
+	if c.Example == "" {
+		path := c.CommandPath()
+		switch {
+		case strings.HasPrefix(path, "muster completion "):
+			c.Example = "  " + path + "\n  " + path + " --no-descriptions"
+		case c.Name() == "completion":
+			c.Example = "  source <(muster completion bash)\n  muster completion zsh > ~/.zfunc/_muster"
+		default:
+			c.Example = "  muster help sim run\n  muster help check"
+		}
+		c.Annotations = map[string]string{"exit": exitCodes}
+	}
+	for _, sub := range c.Commands() {
+		a.fillExamples(sub)
+	}
+}
+
+const helpTemplate = `Examples:
+{{.Example | trimTrailingWhitespaces}}
+
+{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
+
+{{end}}{{.UsageString}}`
+
+const usageTemplate = `Usage:{{if not .HasAvailableSubCommands}}
+  {{.UseLine}}{{end}}{{if .HasAvailableSubCommands}}
+  {{.CommandPath}} COMMAND
+
+Commands:{{range .Commands}}{{if .IsAvailableCommand}}
+  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}{{if .HasAvailableLocalFlags}}
+
+Flags:
+{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}
+
+Exit codes: {{index .Annotations "exit"}}
+`
+
+// group is a command that only has commands below it.
+func (a *app) group(use, short, examples string, below ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{
+		Use: use, Short: short, Long: sentence(short), Example: strings.TrimPrefix(examples, "\n"),
+		Annotations: map[string]string{"exit": exitCodes},
+		Args:        cobra.ArbitraryArgs,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return c.Help()
+			}
+			hint := "`" + c.CommandPath() + " --help` lists the commands"
+			if like := c.SuggestionsFor(args[0]); len(like) > 0 {
+				hint = "did you mean `" + c.CommandPath() + " " + like[0] + "`?"
+			}
+			return &hinted{fmt.Errorf("there is no command %q", c.CommandPath()+" "+args[0]), hint, exitUsage}
+		},
+	}
+	c.SuggestionsMinimumDistance = 2
+	c.AddCommand(below...)
+	return c
+}
+
+// command is a command that does something. exits are its exit codes, "" for the
+// usual ones.
+func (a *app) command(use, short, long, examples, exits string, args cobra.PositionalArgs, do func(context.Context, []string) error) *cobra.Command {
+	if exits == "" {
+		exits = exitCodes
+	}
+	return &cobra.Command{
+		Use: use, Short: short, Long: strings.TrimSpace(sentence(short) + "\n\n" + strings.TrimSpace(long)), Example: strings.TrimPrefix(examples, "\n"),
+		Annotations: map[string]string{"exit": exits}, Args: args,
+		RunE: func(c *cobra.Command, args []string) error {
+			a.began = true
+			return do(c.Context(), args)
+		},
+	}
+}
+
+func sentence(short string) string { return strings.ToUpper(short[:1]) + short[1:] + "." }
+
+// terminal is a stream's file if it is a terminal, else nil.
+func terminal(w io.Writer) *os.File {
+	f, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return nil
+	}
+	return f
+}
+
+// colorful says whether a stream takes colours: it is a terminal that is not dumb,
+// and NO_COLOR (no-color.org) is not set.
+func colorful(w io.Writer) bool {
+	return terminal(w) != nil && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+}
+
+// remark tells people something beside what they asked for.
+func (a *app) remark(format string, args ...any) {
+	fmt.Fprintf(a.err, "muster: "+format+"\n", args...)
+}

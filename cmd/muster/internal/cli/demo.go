@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/musterhq/muster/cmd/muster/internal/demo"
+	"github.com/musterhq/muster/cmd/muster/internal/policyset"
+	"github.com/musterhq/muster/policies"
+)
+
+type demoFlags struct {
+	story, policies          string
+	fast, plain, unprotected bool
+}
+
+func (a *app) demo() *cobra.Command {
+	var f demoFlags
+	c := a.command("demo", "watch two small clusters being shared, in half a minute", `
+Two queues, then five, share a simulated GPU cluster: the real core decides on a
+virtual clock, and the order of jobs, the queues' shares and the choice of victims
+come from policies in Wasm. Half-way the job order is swapped for another one
+while everything runs. At the end each promise is checked against what happened
+at every moment.
+
+On a terminal the picture is redrawn in place; elsewhere there is a line for each
+noteworthy moment, without pauses. NO_COLOR is honoured.`, `
+  muster demo
+  muster demo --story five --fast --plain`,
+		"0 every promise was kept, 1 one was broken or the demo could not run, 2 it was called wrongly, 130 it was interrupted",
+		cobra.NoArgs, func(ctx context.Context, _ []string) error { return a.playDemo(ctx, f) })
+	c.Flags().StringVar(&f.story, "story", "all", "which story to play: two, five or all")
+	c.Flags().BoolVar(&f.fast, "fast", false, "without pauses")
+	c.Flags().BoolVar(&f.plain, "plain", false, "print lines even on a terminal")
+	c.Flags().StringVar(&f.policies, "policies", "", "folder of the Wasm policies (default: policies beside this program, then bin/policies)")
+	c.Flags().BoolVar(&f.unprotected, "without-preemption", false, "break the promise, to see that the demo notices")
+	if err := c.Flags().MarkHidden("without-preemption"); err != nil {
+		panic(err) // the flag is defined above
+	}
+	return c
+}
+
+func (a *app) playDemo(ctx context.Context, f demoFlags) (err error) {
+	o := demo.Options{Out: a.out, Fast: f.fast, Color: colorful(a.out), WithoutPreemption: f.unprotected}
+	switch {
+	case f.story == "all":
+	case slices.Contains(demo.Names(), f.story):
+		o.Stories = []string{f.story}
+	default:
+		return misused("stories are "+strings.Join(demo.Names(), ", ")+" and all", "there is no story %q", f.story)
+	}
+	if t := terminal(a.out); t != nil && !f.plain && os.Getenv("TERM") != "dumb" {
+		o.Size = func() (int, int) {
+			w, h, err := term.GetSize(int(t.Fd()))
+			if err != nil {
+				return 0, 0
+			}
+			return w, h
+		}
+	}
+	var l policyset.Loader
+	defer func() { err = errors.Join(err, l.Close()) }()
+	if terminal(a.err) != nil {
+		a.remark("compiling four Wasm policies …")
+	}
+	if o.Policies, err = demoPolicies(ctx, &l, f.policies); err != nil {
+		return err
+	}
+	kept, err := demo.Run(ctx, o)
+	if err != nil {
+		return err
+	}
+	if !kept {
+		return failed("run it again with --plain --story two|five to see when", "the demo did not end as promised")
+	}
+	return nil
+}
+
+func demoPolicies(ctx context.Context, l *policyset.Loader, dir string) (out demo.Policies, err error) {
+	if dir == "" {
+		dir = policyFolder()
+	}
+	for _, p := range []struct {
+		to   *policies.Policy
+		name string
+	}{{&out.Order, "fifo"}, {&out.Next, "fifo-reversed"}, {&out.Shares, "guaranteed-fair"}, {&out.Victims, "least-lost-work"}} {
+		m, err := l.Load(ctx, filepath.Join(dir, p.name+".wasm"))
+		if err != nil {
+			return out, err
+		}
+		*p.to = m
+	}
+	return out, nil
+}
+
+// policyFolder is where `make` puts the policies: beside the program, or in
+// bin/policies of the repository.
+func policyFolder() string {
+	if exe, err := os.Executable(); err == nil {
+		dir := filepath.Join(filepath.Dir(exe), "policies")
+		if _, err := os.Stat(dir); err == nil {
+			return dir
+		}
+	}
+	return filepath.Join("bin", "policies")
+}
+
+// list is the help text of a set of names.
+func list(names []string) string { return fmt.Sprintf("%s or file.wasm", strings.Join(names, ", ")) }

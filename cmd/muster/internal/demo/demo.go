@@ -1,0 +1,87 @@
+// Package demo plays two small stories on the simulated cluster for people who
+// see Muster for the first time: the real core decides, policies in Wasm order the
+// jobs, one of them is swapped for another while everything runs, and at the end
+// each promise is checked against what happened at every moment.
+package demo
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/musterhq/muster/runtime/sim"
+)
+
+// Options of the demo.
+type Options struct {
+	Out io.Writer
+	// Size is the terminal's width and height now; nil means that Out is no
+	// terminal, and that the demo prints plain lines.
+	Size func() (width, height int)
+	// Color allows colours; no meaning is in them alone.
+	Color bool
+	// Fast leaves out every pause.
+	Fast bool
+	// Stories to play, of Names; empty plays all.
+	Stories []string
+	// Policies in Wasm that decide.
+	Policies Policies
+	// WithoutPreemption breaks the promise on purpose: borrowed GPUs do not come
+	// back. It is there to show that the demo notices.
+	WithoutPreemption bool
+}
+
+// Names of the stories, in the order of playing.
+func Names() []string { return []string{"two", "five"} }
+
+// Run plays the stories and reports whether every promise was kept. It returns
+// early, with ctx's error, when ctx ends.
+func Run(ctx context.Context, o Options) (kept bool, err error) {
+	names := o.Stories
+	if len(names) == 0 {
+		names = Names()
+	}
+	kept = true
+	for i, name := range names {
+		s, err := storyNamed(name, o.Policies)
+		if err != nil {
+			return false, err
+		}
+		s.number = fmt.Sprintf("Story %d of %d", i+1, len(names))
+		ok, err := play(ctx, s, o)
+		if err != nil {
+			return false, err
+		}
+		kept = kept && ok
+	}
+	if kept {
+		fmt.Fprintln(o.Out, "Every promise was kept.")
+	} else {
+		fmt.Fprintln(o.Out, "NOT every promise was kept: see the lines with FAIL above.")
+	}
+	return kept, nil
+}
+
+// play is one story from its first event to its verdict.
+func play(ctx context.Context, s *story, o Options) (bool, error) {
+	if o.WithoutPreemption {
+		s.disablePreemption()
+	}
+	p := newPlayer(ctx, s, o)
+	defer p.view.close()
+	// The end is left out: what was promised holds until then, not at it.
+	end := s.trace.End
+	res, err := sim.Run(ctx, s.trace, sim.Options{
+		Set: s.set(o.Policies.Order), Swaps: []sim.Swap{{At: s.swapAt, Set: s.set(o.Policies.Next), Note: "swap"}},
+		Until: end - 1, Observe: p.observe,
+	})
+	if err != nil {
+		return false, err
+	}
+	p.finish(end)
+	p.view.close()
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	return p.verdict(res), nil
+}

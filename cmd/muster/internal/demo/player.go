@@ -1,0 +1,244 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/musterhq/muster/builtin/amount"
+	"github.com/musterhq/muster/builtin/plan"
+	"github.com/musterhq/muster/builtin/quota"
+	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/builtin/world"
+	"github.com/musterhq/muster/policies"
+	"github.com/musterhq/muster/runtime/sim"
+)
+
+// state is the cluster as it is from now until the next decision.
+type state struct {
+	now      spec.Time
+	capacity amount.Amount
+	queues   []queueState
+	evicted  int // since the beginning
+}
+
+type queueState struct {
+	guaranteed, max, used, demand amount.Amount
+	waiting                       int // jobs
+}
+
+// borrowed is what the queue holds above its guarantee.
+func (q queueState) borrowed() amount.Amount { return max(0, q.used-q.guaranteed) }
+
+// player follows a run: it keeps the state, tells the beats, tests the promises,
+// and makes simulated time last.
+type player struct {
+	ctx   context.Context
+	story *story
+	view  view
+	pace  *pace
+
+	began  bool
+	now    state
+	told   int // beats told
+	orders []orderUse
+	calls  map[string]*plan.PolicyUse // by kind
+
+	// Since the last beat: GPUs freed by evictions, evicted jobs and the first
+	// start, per queue.
+	freed      amount.Amount
+	evicted    []int
+	firstStart []string
+
+	started                map[string]bool
+	beforeSwap, sinceStart []spec.Duration // waits of the jobs that started
+}
+
+// orderUse is a job-order policy and the first and last time it decided.
+type orderUse struct {
+	info        string
+	first, last spec.Time
+}
+
+func newPlayer(ctx context.Context, s *story, o Options) *player {
+	p := &player{ctx: ctx, story: s, view: newView(o), pace: newPace(ctx, o, s), calls: map[string]*plan.PolicyUse{}, started: map[string]bool{}}
+	p.now.queues = make([]queueState, len(s.names))
+	p.forget()
+	p.view.open(p)
+	return p
+}
+
+func (p *player) forget() {
+	n := len(p.story.names)
+	p.freed, p.evicted, p.firstStart = 0, make([]int, n), make([]string, n)
+}
+
+// observe takes in one cycle. Several cycles may belong to one instant: only the
+// last state of an instant lasts.
+func (p *player) observe(o sim.Observation) {
+	if p.began && o.Now > p.now.now {
+		p.settle(o.Now)
+	}
+	p.began = true
+	p.now.now = o.Now
+	p.now.capacity = o.World.Quota.Capacity()[amount.GPU]
+	for i, l := range p.story.trace.Leaves() {
+		if q, ok := o.World.Quota.Lookup(l.Path); ok {
+			p.now.queues[i] = queueOf(o.World, q)
+		}
+	}
+	p.count(o)
+}
+
+func queueOf(w *world.World, q quota.Q) queueState {
+	t := w.Quota
+	s := queueState{guaranteed: t.Guaranteed(q)[amount.GPU], max: t.MaxOf(quota.Account(q))[amount.GPU], used: t.Used(quota.Account(q))[amount.GPU]}
+	s.demand = s.used
+	for _, j := range w.PendingIn(q) {
+		if j.Waiting == 0 {
+			continue
+		}
+		s.waiting++
+		for g := range j.Groups {
+			group := &j.Groups[g]
+			each, _ := w.Shapes[group.Shape].Request.Get(amount.GPU)
+			s.demand = s.demand.Add(each.Mul(int64(group.Size - group.Placed - group.Finished)))
+		}
+	}
+	return s
+}
+
+// count keeps what the beats tell: victims, starts, and who decided.
+func (p *player) count(o sim.Observation) {
+	for _, e := range o.Plan.Evictions {
+		p.now.evicted++
+		p.freed = p.freed.Add(amount.Amount(e.GPUs))
+		p.evicted[p.leaf(e.Queue)]++
+	}
+	for _, b := range o.Plan.Binds {
+		p.start(o, b.Job)
+	}
+	for _, u := range o.Plan.Policies {
+		sum := p.calls[u.Kind]
+		if sum == nil {
+			sum = &plan.PolicyUse{}
+			p.calls[u.Kind] = sum
+		}
+		sum.Name, sum.Version, sum.Digest = u.Name, u.Version, u.Digest
+		sum.Calls += u.Calls
+		sum.Fallbacks += u.Fallbacks
+		if u.Kind == policies.JobOrder.String() {
+			p.ordered(u, o.Now)
+		}
+	}
+}
+
+func (p *player) ordered(u plan.PolicyUse, now spec.Time) {
+	info := u.Name + " " + u.Digest
+	for i := range p.orders {
+		if p.orders[i].info == info {
+			p.orders[i].last = now
+			return
+		}
+	}
+	p.orders = append(p.orders, orderUse{info, now, now})
+}
+
+func (p *player) start(o sim.Observation, id string) {
+	j := o.World.Job(id)
+	if j == nil || p.started[id] {
+		return
+	}
+	p.started[id] = true
+	q := p.leaf(o.World.Quota.Queues[j.Queue].Path)
+	if p.firstStart[q] == "" {
+		p.firstStart[q] = id
+	}
+	if wait := o.Now - j.Spec.Submit; o.Now >= p.story.swapAt {
+		p.sinceStart = append(p.sinceStart, wait)
+	} else {
+		p.beforeSwap = append(p.beforeSwap, wait)
+	}
+}
+
+func (p *player) leaf(path string) int {
+	for i, l := range p.story.trace.Leaves() {
+		if l.Path == path {
+			return i
+		}
+	}
+	return 0
+}
+
+// settle lets the present state last until then.
+func (p *player) settle(until spec.Time) {
+	for _, promise := range p.story.promises {
+		promise.hold(&p.now, until)
+	}
+	p.tell(p.now.now)
+	for p.told < len(p.story.beats) && p.story.beats[p.told].at < until {
+		p.pass(p.story.beats[p.told].at)
+		p.tell(p.story.beats[p.told].at)
+	}
+	p.pass(until)
+}
+
+// tell says the beats that are due.
+func (p *player) tell(now spec.Time) {
+	for p.told < len(p.story.beats) && p.story.beats[p.told].at <= now {
+		b := p.story.beats[p.told]
+		p.told++
+		p.view.say(p, b.at, b.say(p))
+		p.pace.pause(func() { p.view.draw(p, b.at) })
+		p.forget()
+	}
+}
+
+// pass shows the clock going on from now to then.
+func (p *player) pass(until spec.Time) {
+	p.pace.pass(until, func(at spec.Time) { p.view.draw(p, at) })
+}
+
+func (p *player) finish(end spec.Time) {
+	p.settle(end)
+	p.view.draw(p, end)
+}
+
+func (p *player) used(i int) string          { return gpus(p.now.queues[i].used) }
+func (p *player) demand(i int) amount.Amount { return p.now.queues[i].demand }
+
+// givers says who gave way since the last beat, and how much.
+func (p *player) givers() string {
+	var out []string
+	for i, n := range p.evicted {
+		if n > 0 {
+			out = append(out, p.story.names[i])
+		}
+	}
+	if len(out) == 0 {
+		return "Nobody had to give way."
+	}
+	return fmt.Sprintf("%s gave %s borrowed GPUs back.", strings.Join(out, " and "), gpus(p.freed))
+}
+
+func (p *player) waitBefore() string { return median(p.beforeSwap) }
+func (p *player) waitSince() string  { return median(p.sinceStart) }
+
+func median(d []spec.Duration) string {
+	if len(d) == 0 {
+		return "nothing"
+	}
+	d = slices.Clone(d)
+	slices.Sort(d)
+	m := time.Duration(d[len(d)/2])
+	switch {
+	case m < 2*time.Minute:
+		return fmt.Sprintf("%d seconds", int(m.Seconds()))
+	case m < 2*time.Hour:
+		return fmt.Sprintf("%d minutes", int(m.Minutes()))
+	default:
+		return fmt.Sprintf("%.1f hours", m.Hours())
+	}
+}
