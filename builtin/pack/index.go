@@ -45,7 +45,17 @@ type view struct {
 	tree     []int32
 	cursor   world.Cursor
 	fresh    bool
+	uses     int // how often the shape was looked for
 }
+
+const (
+	// seldom is how often a shape is looked for before it gets a tree: those of
+	// single jobs of their own kind never do.
+	seldom = 2
+	// maxViews bounds the memory of trees. Real workloads have some hundred shapes;
+	// beyond this all are dropped, and built again as they are used.
+	maxViews = 2048
+)
 
 // NewIndex returns an index over a world.
 func NewIndex(w *world.World, s Strategy) *Index {
@@ -103,15 +113,50 @@ func (x *Index) largestNode() (largest [2]amount.Amount) {
 // Nodes reserved for job are looked at too; nil means for no job.
 func (x *Index) Best(s world.ShapeID, banned uint64, job *world.Job) (world.NodeIx, bool) {
 	v := x.view(s, banned)
-	n, score := v.top(x.w)
-	for score != noRoom && x.Filter != nil && !x.Filter(s, n) {
-		v.set(int(x.w.Position(n)), noRoom)
-		n, score = v.top(x.w)
+	var n world.NodeIx
+	var score int32
+	if v.uses++; v.uses <= seldom {
+		n, score = x.scan(v)
+	} else {
+		n, score = x.climb(v)
 	}
 	if job != nil && job.Reserved > 0 {
 		n, score = x.bestReserved(v, job, n, score)
 	}
 	return n, score != noRoom
+}
+
+// climb is the best node by the view's tree.
+func (x *Index) climb(v *view) (world.NodeIx, int32) {
+	x.catchUp(v)
+	n, score := v.top(x.w)
+	for score != noRoom && x.Filter != nil && !x.Filter(v.shape, n) {
+		v.set(int(x.w.Position(n)), noRoom)
+		n, score = v.top(x.w)
+	}
+	return n, score
+}
+
+// scan is the best node without a tree: by a look at the nodes of feasible classes
+// that have enough free GPUs, which the world keeps an index of.
+func (x *Index) scan(v *view) (world.NodeIx, int32) {
+	best, top := world.NoNode, noRoom
+	x.w.Order()
+	look := func(n world.NodeIx) {
+		score := x.score(v, n)
+		if score == noRoom || score < top || score == top && x.w.Position(n) > x.w.Position(best) {
+			return
+		}
+		if x.Filter == nil || x.Filter(v.shape, n) {
+			best, top = n, score
+		}
+	}
+	for c := range x.w.Classes {
+		if x.w.Feasible(v.shape, world.ClassID(c)) {
+			x.w.EachFree(world.ClassID(c), x.w.Shapes[v.shape].Whole, look)
+		}
+	}
+	return best, top
 }
 
 // bestReserved looks through the nodes that are kept for the job. Order is by
@@ -136,9 +181,17 @@ func (x *Index) view(s world.ShapeID, banned uint64) *view {
 	key := viewKey{s, banned}
 	v := x.views[key]
 	if v == nil {
+		if len(x.views) >= maxViews {
+			clear(x.views)
+		}
 		v = &view{shape: s, banned: banned, strategy: x.strategy}
 		x.views[key] = v
 	}
+	return v
+}
+
+// catchUp scores the nodes again that changed since the view was last used.
+func (x *Index) catchUp(v *view) {
 	order := x.w.Order()
 	caughtUp := x.w.Touched(&v.cursor, func(n world.NodeIx) {
 		if v.fresh {
@@ -148,7 +201,6 @@ func (x *Index) view(s world.ShapeID, banned uint64) *view {
 	if !v.fresh || !caughtUp {
 		v.rebuild(x, order)
 	}
-	return v
 }
 
 func (v *view) rebuild(x *Index, order []world.NodeIx) {

@@ -23,6 +23,8 @@ type Class struct {
 	HasType  bool
 	Devices  int32
 	Nodes    int32 // present nodes of the class
+
+	free []bitmap // by number of wholly free devices: the class's nodes
 }
 
 func (w *World) classOf(nd *Node) ClassID {
@@ -38,6 +40,7 @@ func (w *World) classOf(nd *Node) ClassID {
 		w.growth = append(w.growth, 0)
 	}
 	w.Classes[id].Nodes++
+	w.enter(w.nodeIx[nd.Name], id)
 	return id
 }
 
@@ -45,6 +48,7 @@ func (w *World) classOf(nd *Node) ClassID {
 func (w *World) leaveClass(nd *Node) {
 	if nd.Present {
 		w.Classes[nd.Class].Nodes--
+		w.leave(w.nodeIx[nd.Name], nd.Class)
 	}
 }
 

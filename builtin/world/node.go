@@ -127,8 +127,8 @@ func (w *World) RemoveNode(n NodeIx) []*Task {
 		w.Reserve(n, nil)
 	}
 	w.Quota.AddCapacity(negated(nd.capacity))
-	w.resize(n, nil)
 	w.leaveClass(nd)
+	w.resize(n, nil)
 	nd.capacity, nd.Present, nd.Cordoned = nil, false, true
 	w.touch(n)
 	return tasks

@@ -52,7 +52,7 @@ func (w *World) adopt(from *World, j *Job, q quota.Q) {
 		}
 	}
 	for n := range from.Nodes {
-		if from.Nodes[n].ReservedFor == j {
+		if from.Nodes[n].Present && from.Nodes[n].ReservedFor == j {
 			w.setReserved(w.nodeIx[from.Nodes[n].Name], c)
 		}
 	}

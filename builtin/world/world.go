@@ -29,6 +29,7 @@ type Node struct {
 	devOff   int32 // first device in World.dev
 	Devices  int32 // GPUs
 	capacity amount.List
+	indexed  bool  // in the free-GPU index of its class
 	head     *Task // tasks on the node, newest first
 	// ReservedFor keeps every other job off the node, until expiry.
 	ReservedFor *Job
