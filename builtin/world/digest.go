@@ -32,7 +32,7 @@ func (w *World) Digest() string {
 		for i := range j.Tasks {
 			t := &j.Tasks[i]
 			if t.State != Pending {
-				fmt.Fprintf(&b, " %d:%s@%d,%x,%d", t.Index, t.State, t.Node, t.Dev, t.Since)
+				fmt.Fprintf(&b, " %d:%s@%s,%x,%d", t.Index, t.State, w.nodeName(t.Node), t.Dev, t.Since)
 			}
 		}
 		b.WriteByte('\n')
@@ -54,6 +54,14 @@ func (w *World) Digest() string {
 		fmt.Fprintf(&b, "claim %s\n", j.Spec.ID)
 	}
 	return b.String()
+}
+
+// nodeName is what a node is known by outside; its index depends on when it came.
+func (w *World) nodeName(n NodeIx) string {
+	if n == NoNode {
+		return "-"
+	}
+	return w.Nodes[n].Name
 }
 
 // pair is a preemptor and its victim.

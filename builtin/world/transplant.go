@@ -47,6 +47,7 @@ func (w *World) adopt(from *World, j *Job, q quota.Q) {
 		switch {
 		case t.State == Done:
 			w.Finish(&c.Tasks[i])
+			c.Tasks[i].Since = t.Since
 		case t.Node != NoNode:
 			w.put(&c.Tasks[i], w.nodeIx[from.Nodes[t.Node].Name], t.Dev, t.State, t.Since)
 		}
