@@ -61,6 +61,7 @@ func audit(t fataler, w *world.World) {
 	for n := range w.Nodes {
 		auditNode(t, w, world.NodeIx(n))
 	}
+	auditFree(t, w)
 	held := make([][]amount.Amount, len(w.Quota.Queues))
 	running := make([]int64, len(w.Quota.Queues))
 	for q := range held {
@@ -117,6 +118,26 @@ func auditNode(t fataler, w *world.World, n world.NodeIx) {
 	}
 	if full != w.FullDevices(n) {
 		t.Fatalf("%s has %d whole devices free and says %d", w.Nodes[n].Name, full, w.FullDevices(n))
+	}
+}
+
+// auditFree compares the index of free GPUs with a look at every node.
+func auditFree(t fataler, w *world.World) {
+	t.Helper()
+	for c := range w.Classes {
+		for k := int32(0); k <= w.Classes[c].Devices+1; k++ {
+			var want, got []world.NodeIx
+			for n := range w.Nodes {
+				if nd := &w.Nodes[n]; nd.Present && nd.Class == world.ClassID(c) && w.FullDevices(world.NodeIx(n)) >= k {
+					want = append(want, world.NodeIx(n))
+				}
+			}
+			w.EachFree(world.ClassID(c), k, func(n world.NodeIx) { got = append(got, n) })
+			slices.Sort(got)
+			if !slices.Equal(got, want) {
+				t.Fatalf("class %d: nodes %v are listed with %d free GPUs, %v have them", c, got, k, want)
+			}
+		}
 	}
 }
 
