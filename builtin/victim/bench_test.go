@@ -102,3 +102,37 @@ func BenchmarkMixedGangs(b *testing.B) {
 		})
 	}
 }
+
+// twentyGangs is a hard case for the exact search: twenty gangs spread over the
+// nodes so that hardly two are alike, and a gang that needs several whole nodes.
+func twentyGangs(b testing.TB, seed int, per, ask int64) (*scene, *world.Job) {
+	r := splitmix(seed)
+	s := newScene(b, queue("root", -1, queue("a", 8), queue("b", 150)))
+	s.nodes(20, 8)
+	free := make([]int, 20)
+	for i := range free {
+		free[i] = 8
+	}
+	for g := range 20 {
+		at := drawPlaces(&r, free, int(8/per), int(per), r.below(20))
+		if at == nil {
+			break
+		}
+		s.runOn("root.a", jobSpec(fmt.Sprintf("g%02d", g), 8/per, per), 0, at...).Checkpoint = int64(r.below(int(hour)))
+	}
+	return s, s.add("root.b", jobSpec("j", ask, 8))
+}
+
+// BenchmarkExact is the exact search at its limit of units.
+func BenchmarkExact(b *testing.B) {
+	for _, per := range []int64{1, 2, 4} {
+		for _, ask := range []int64{2, 5, 10} {
+			for seed := range 2 {
+				b.Run(fmt.Sprintf("per=%d/ask=%dx8/seed=%d", per, ask, seed), func(b *testing.B) {
+					s, j := twentyGangs(b, seed, per, ask)
+					benchDecision(b, s, s.search(), j)
+				})
+			}
+		}
+	}
+}

@@ -269,7 +269,8 @@ func randomScene(t *rapid.T, tb testing.TB, most int) (*scene, *world.Job) {
 	guarantee := func(name string) int64 { return rapid.Int64Range(-1, 12).Draw(t, name) }
 	team := queue("team", guarantee("team"), queue("x", guarantee("x")), queue("y", guarantee("y")))
 	a := queue("a", guarantee("a"))
-	b := queue("b", rapid.Int64Range(4, 16).Draw(t, "b"))
+	b := queue("b", rapid.Int64Range(4, 32).Draw(t, "b"))
+	team.MinRuntime = rapid.Int64Range(0, hour/2).Draw(t, "minRuntime")
 	if rapid.Bool().Draw(t, "fenced") {
 		team.Preemption = spec.PreemptionFence
 	}
@@ -282,7 +283,7 @@ func randomScene(t *rapid.T, tb testing.TB, most int) (*scene, *world.Job) {
 	for range rapid.IntRange(1, 4).Draw(t, "nodes") {
 		s.w.AddNode(spec.Node{
 			Name:     fmt.Sprintf("n%d", len(s.w.Nodes)),
-			Capacity: spec.GPUs(rapid.SampledFrom([]int64{2, 4, 8}).Draw(t, "gpus")).Set("cpu", amount.Amount(rapid.Int64Range(2, 8).Draw(t, "cpu"))*1000),
+			Capacity: spec.GPUs(rapid.SampledFrom([]int64{2, 4, 4, 8}).Draw(t, "gpus")).Set("cpu", amount.Amount(rapid.Int64Range(2, 8).Draw(t, "cpu"))*1000),
 		})
 	}
 	s.w.Quota.Rescale()
@@ -300,18 +301,19 @@ func randomScene(t *rapid.T, tb testing.TB, most int) (*scene, *world.Job) {
 			continue
 		}
 		for range js.Tasks[0].Size - js.Tasks[0].Min {
-			gang.One(s.x, s.w, job, 0, world.Bound, 0)
+			gang.One(s.x, s.w, job, 0, world.Bound, rapid.Int64Range(0, hour).Draw(t, "since"))
 		}
 	}
 	js := randomJob(t, "j")
 	js.Tasks[0].Min = js.Tasks[0].Size
+	js.Priority += 2
 	js.NonPreemptible = false
-	return s, s.add(rapid.SampledFrom(leaves).Draw(t, "of"), js)
+	return s, s.add(rapid.SampledFrom([]string{"root.b", "root.b", "root.b", "root.a", "root.team.x"}).Draw(t, "of"), js)
 }
 
 func randomJob(t *rapid.T, id string) spec.Job {
 	size := rapid.Int64Range(1, 3).Draw(t, "size")
-	milli := rapid.SampledFrom([]amount.Amount{250, 500, 1000, 1000, 1000, 2000, 4000}).Draw(t, "milli")
+	milli := rapid.SampledFrom([]amount.Amount{250, 500, 1000, 1000, 2000, 2000, 4000}).Draw(t, "milli")
 	req := spec.Resources{}.Set(amount.GPUName, milli)
 	if rapid.Bool().Draw(t, "cpus") {
 		req = req.Set("cpu", amount.Amount(rapid.Int64Range(1, 3).Draw(t, "cpu"))*1000)
@@ -332,7 +334,7 @@ func randomJob(t *rapid.T, id string) spec.Job {
 func TestTheSearchAgreesWithTryingAllSubsets(t *testing.T) {
 	found := map[string]int{}
 	rapid.Check(t, func(r *rapid.T) {
-		s, j := randomScene(r, t, 8)
+		s, j := randomScene(r, t, 12)
 		rule := rapid.SampledFrom([]plan.Rule{plan.RuleReclaim, plan.RulePriority}).Draw(r, "rule")
 		search := s.search()
 		if rule == plan.RuleReclaim {

@@ -18,6 +18,9 @@ func (s *Search) improve(b *best) {
 	g := &s.greedy
 	g.start(&s.f, &s.lo)
 	g.work = greedyWork
+	if len(s.f.units) <= ExactUnits { // the exact search does better
+		g.work /= 10
+	}
 	for _, g.share = range []amount.Amount{0, shareUnit / 2, shareUnit} {
 		s.lo.start(&s.f)
 		clear(g.fresh)

@@ -371,3 +371,44 @@ func TestReasonsAreShort(t *testing.T) {
 		t.Errorf("%q", why)
 	}
 }
+
+func TestAGangOfSeveralShapesFindsVictimsForEach(t *testing.T) {
+	s := newScene(t, queue("root", -1, queue("a", 0), queue("b", 64)))
+	for n := range 6 {
+		s.w.AddNode(spec.Node{Name: fmt.Sprint("n", n), Capacity: spec.GPUs(8).Set("cpu", 8000)})
+	}
+	s.w.Quota.Rescale()
+	for n := range 6 {
+		for i := range 8 {
+			j := jobSpec(fmt.Sprintf("s%d-%d", n, i), 1, 1)
+			j.Tasks[0].Request = j.Tasks[0].Request.Set("cpu", 1000)
+			s.runOn("root.a", j, int64(6-n)*spec.Second, n)
+		}
+	}
+	ray := spec.Job{ID: "ray", Tasks: []spec.TaskGroup{
+		{Name: "head", Min: 1, Size: 1, Request: spec.Resources{}.Set("cpu", 2000), Leader: true},
+		{Name: "workers", Min: 2, Size: 2, Request: spec.GPUs(4).Set("cpu", 4000)},
+	}}
+	b := s.w.Quota.Queues[2]
+	if b.Name != "b" {
+		t.Fatal(b.Name)
+	}
+	o := s.reclaims(s.add("root.b", ray), "s0-0 s0-1 s0-2 s0-3 s0-4 s0-5 s0-6 s0-7 s1-0 s1-1")
+	if len(o.Placed) != 3 {
+		t.Errorf("placed %d", len(o.Placed))
+	}
+}
+
+func TestANodeThatAnAdapterRefusesIsNotCleared(t *testing.T) {
+	s := lender(t, 2, 0, 16)
+	s.small(0, 8)
+	s.small(1, 8)
+	s.x.Filter = func(_ world.ShapeID, n world.NodeIx) bool { return n == 1 }
+	before := s.w.Digest()
+	j := s.add("root.b", jobSpec("big", 1, 8))
+	if o, _ := s.search().Reclaim(j); names(o) == "s0-0 s0-1 s0-2 s0-3 s0-4 s0-5 s0-6 s0-7" {
+		t.Error("node 0 was cleared in vain")
+	} else if o == nil && s.w.Digest() == before {
+		t.Error("node 1 would do")
+	}
+}
