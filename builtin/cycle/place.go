@@ -130,6 +130,9 @@ func (c *cycle) serve(leaf quota.Q, i int, owed bool) {
 	if !ok {
 		ok = c.preempt(j, owed, nil)
 	}
+	if !ok && owed {
+		ok = c.overrule(j)
+	}
 	if ok {
 		c.placed(leaf, i)
 		return

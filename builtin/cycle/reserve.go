@@ -8,6 +8,7 @@ import (
 	"github.com/musterhq/muster/builtin/amount"
 	"github.com/musterhq/muster/builtin/gang"
 	"github.com/musterhq/muster/builtin/plan"
+	"github.com/musterhq/muster/builtin/quota"
 	"github.com/musterhq/muster/builtin/spec"
 	"github.com/musterhq/muster/builtin/world"
 )
@@ -44,8 +45,113 @@ func (c *cycle) reserve() {
 			c.wakeAt(h.since + after)
 			continue
 		}
+		if !c.passedOver(h) {
+			continue
+		}
 		if nodes := c.nodesFor(h.job); nodes != nil {
 			c.reserveNodes(h.job, nodes, c.now+after)
+		}
+	}
+}
+
+// passedOver says whether a smaller job has started, since the gang has to wait,
+// where the gang could have. If none has, the gang waits because the pool is full,
+// not because others slip past it, and keeping nodes for it would help nobody.
+func (c *cycle) passedOver(h head) bool {
+	found := false
+	own := c.gangSize(h.job)
+	c.w.EachPlaced(func(t *world.Task) {
+		if found || t.Job == h.job || t.Since <= h.since || t.State == world.Releasing || !smaller(c.gangSize(t.Job), own) {
+			return
+		}
+		class := c.w.Nodes[t.Node].Class
+		found = slices.ContainsFunc(h.job.Groups, func(g world.Group) bool { return c.w.Feasible(g.Shape, class) })
+	})
+	return found
+}
+
+// gangSize is what a job asks for at once, its gang or one task: GPUs and cpu.
+func (c *cycle) gangSize(j *world.Job) (size [2]amount.Amount) {
+	for i := range j.Groups {
+		g := &j.Groups[i]
+		for k, d := range [...]amount.Dim{amount.GPU, amount.CPU} {
+			a, _ := c.w.Shapes[g.Shape].Request.Get(d)
+			size[k] = size[k].Add(a.Mul(max(1, int64(g.Min))))
+		}
+	}
+	return size
+}
+
+// smaller compares by GPUs, then by cpu.
+func smaller(a, b [2]amount.Amount) bool {
+	return a[0] < b[0] || a[0] == b[0] && a[1] < b[1]
+}
+
+// overrule places a job that is owed its guarantee, on nodes that are kept for
+// gangs that are not, or with victims on them: being passed over gives a gang a
+// turn, not a right above others' guarantees. Gangs whose nodes are not used keep
+// them.
+func (c *cycle) overrule(j *world.Job) bool {
+	m := c.w.Mark()
+	kept := c.liftReservations(j)
+	ok := false
+	if len(kept) > 0 {
+		if ok, _ = c.start(j); !ok {
+			ok = c.preempt(j, true, nil)
+		}
+	}
+	if !ok {
+		c.w.Rollback(m)
+		return false
+	}
+	c.w.Keep(m)
+	c.restoreReservations(kept, j)
+	return true
+}
+
+type keptNode struct {
+	n   world.NodeIx
+	job *world.Job
+}
+
+// liftReservations frees the nodes that are kept for gangs outside their
+// guarantees.
+func (c *cycle) liftReservations(j *world.Job) (kept []keptNode) {
+	for n := range c.w.Nodes {
+		if o := c.w.Nodes[n].ReservedFor; o != nil && o != j && !c.insideGuarantee(o) {
+			kept = append(kept, keptNode{world.NodeIx(n), o})
+		}
+	}
+	for _, k := range kept {
+		c.w.Reserve(k.n, nil)
+	}
+	return kept
+}
+
+// insideGuarantee says whether a job's next unit stays inside the guarantee of any
+// queue above it.
+func (c *cycle) insideGuarantee(j *world.Job) bool {
+	unit, n := c.nextUnit(j)
+	for q := j.Queue; q != quota.None; q = c.w.Quota.Queues[q].Parent {
+		if c.w.Quota.WithinGuarantee(q, unit, n) {
+			return true
+		}
+	}
+	return false
+}
+
+// restoreReservations gives the nodes back to the gangs of which j uses none.
+func (c *cycle) restoreReservations(kept []keptNode, j *world.Job) {
+	used := func(o *world.Job) bool {
+		return slices.ContainsFunc(kept, func(k keptNode) bool {
+			return k.job == o && slices.ContainsFunc(j.Tasks, func(t world.Task) bool { return t.Node == k.n })
+		})
+	}
+	for _, k := range kept {
+		if used(k.job) {
+			c.out.Reserved = append(c.out.Reserved, plan.Reservation{Node: c.w.Nodes[k.n].Name, Job: k.job.Spec.ID})
+		} else {
+			c.w.Reserve(k.n, k.job)
 		}
 	}
 }

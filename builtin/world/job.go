@@ -46,7 +46,9 @@ type Task struct {
 
 // Group is a task group of a job in the world.
 type Group struct {
-	Shape     ShapeID
+	Shape ShapeID
+	// Min tasks, of which Finished no longer count, must run together. It grows with
+	// each surplus task that is released, since that counts as finished too.
 	Min, Size int32
 	First     int32 // index of its first task in Job.Tasks
 	Placed    int32 // tasks claimed or bound

@@ -42,6 +42,9 @@ func (w *World) adopt(from *World, j *Job, q quota.Q) {
 	c.Judged, c.Refused, c.Attempts, c.Evicted = j.Judged, j.Refused, j.Attempts, j.Evicted
 	c.Blocked, c.Checkpoint, c.Notes = j.Blocked, j.Checkpoint, j.Notes
 	c.ClaimExpiry, c.ReservedUntil = j.ClaimExpiry, j.ReservedUntil
+	for i := range j.Groups {
+		c.Groups[i].Min = j.Groups[i].Min // grows as surplus is released
+	}
 	for i := range j.Tasks {
 		t := &j.Tasks[i]
 		switch {

@@ -184,10 +184,17 @@ func (e TaskReleased) apply(l *Ledger, now spec.Time) error {
 	if err != nil {
 		return err
 	}
-	if g := &t.Job.Groups[t.Group]; t.State == world.Bound && g.Placed+g.Finished <= g.Min {
-		return refuse("gang-member", "job %s: task %d belongs to the gang of %d; end the job instead", e.Job, e.Task, g.Min)
+	g := &t.Job.Groups[t.Group]
+	if g.Min == g.Size || t.State == world.Bound && g.Placed+g.Finished <= g.Min {
+		return refuse("gang-member", "job %s: task %d belongs to the gang of %d; end the job instead", e.Job, e.Task, g.Min-g.Finished)
 	}
-	return TaskFinished(e).apply(l, now)
+	if err := TaskFinished(e).apply(l, now); err != nil {
+		return err
+	}
+	// It counts as finished, but has done no part of the gang's work: as many
+	// others are needed as before.
+	g.Min++
+	return nil
 }
 
 func (e TaskLost) apply(l *Ledger, now spec.Time) error {

@@ -14,6 +14,11 @@ func (l *Ledger) verify(p *plan.Plan) (*plan.Plan, []Stale) {
 			v.to.Ends = append(v.to.Ends, e)
 		}
 	}
+	for _, r := range p.Reserved { // what is lifted may have made room
+		if r.Until == 0 {
+			v.reservation(r)
+		}
+	}
 	for _, unit := range unitsOf(p.Claims, func(c plan.Claim) int32 { return c.Unit }) {
 		v.preemptor(unit)
 	}
@@ -21,7 +26,9 @@ func (l *Ledger) verify(p *plan.Plan) (*plan.Plan, []Stale) {
 		v.start(unit)
 	}
 	for _, r := range p.Reserved {
-		v.reservation(r)
+		if r.Until != 0 {
+			v.reservation(r)
+		}
 	}
 	return v.to, v.stale
 }
