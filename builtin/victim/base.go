@@ -82,6 +82,9 @@ func (f *field) countBase() {
 		for i := range f.shapes {
 			if bits&(1<<min(i, 63)) != 0 {
 				k := f.slots(i, row, dev)
+				if k > 0 && f.s.x.Filter != nil && !f.s.x.Filter(f.ask.needs[i].shape, world.NodeIx(n)) {
+					k = 0
+				}
 				b.slots[i*nodes+n] = k
 				b.total[i] += k
 			}

@@ -321,6 +321,9 @@ func (f *field) runsOn(n world.NodeIx) (bits uint64) {
 	if nd.HasType && f.typed&pack.TypeBit(nd.Typed) != 0 {
 		return 0
 	}
+	if f.ask.refused != nil && f.ask.refused[n] {
+		return 0
+	}
 	for i := range f.ask.needs {
 		if f.s.usable(f.ask, f.ask.needs[i].shape, n) {
 			bits |= 1 << min(i, 63)

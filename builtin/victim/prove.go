@@ -66,9 +66,6 @@ func (s *Search) placeNow(a *ask) []*world.Task {
 // prove tries the set, gives back what the trial shows not to be needed, and
 // carries it out. It returns nil if the job finds no place.
 func (s *Search) prove(a *ask, set []int32, level int) *Outcome {
-	if len(set) == 0 {
-		return nil
-	}
 	places := s.try(a, set)
 	if places == nil {
 		return nil

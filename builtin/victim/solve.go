@@ -17,6 +17,7 @@ const (
 	leastNodes    = 48
 	nodesPerTask  = 3
 	tiesLookedAt  = 32
+	refusals      = 8 // trials that may fail
 )
 
 // solve finds the best set among the units, in ascending order of their numbers,

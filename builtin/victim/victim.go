@@ -153,9 +153,8 @@ func (s *Search) run(j *world.Job, rule plan.Rule) (*Outcome, string) {
 	for level := ask.firstLevel(); level <= straddling; level++ {
 		units := s.atLevel(&ask, legal, level)
 		candidates = len(units)
-		set, alternative := s.solve(&ask, units, level)
-		if o := s.prove(&ask, set, level); o != nil {
-			o.Candidates, o.Alternative = candidates, int64(alternative)
+		if o := s.attempt(&ask, units, level); o != nil {
+			o.Candidates = candidates
 			return o, ""
 		}
 	}
@@ -166,6 +165,49 @@ func (s *Search) run(j *world.Job, rule plan.Rule) (*Outcome, string) {
 		return nil, reasonQuota
 	}
 	return nil, reasonPieces
+}
+
+// attempt finds a set on one level and proves it. Where the trial refuses what the
+// search found, for reasons that only the adapter's filter or a quota of single
+// GPU types knows, the nodes that refused are left out and the next best is tried.
+func (s *Search) attempt(a *ask, units []int32, level int) *Outcome {
+	for range refusals {
+		set, alternative := s.solve(a, units, level)
+		if len(set) == 0 {
+			return nil
+		}
+		if o := s.prove(a, set, level); o != nil {
+			o.Alternative = int64(alternative)
+			return o
+		}
+		s.refuse(a, set)
+		s.f.prepare(s, a)
+	}
+	return nil
+}
+
+// refuse leaves out the nodes of a set that the filter refuses, or all of them if
+// that is not the reason.
+func (s *Search) refuse(a *ask, set []int32) {
+	if len(a.refused) == 0 {
+		a.refused = make([]bool, len(s.w.Nodes))
+	}
+	some := false
+	for pass := range 2 {
+		for _, u := range set {
+			for _, t := range s.pool.units[u].tasks {
+				no := pass > 0
+				for _, n := range a.needs {
+					no = no || s.x.Filter != nil && !s.x.Filter(n.shape, t.Node)
+				}
+				some = some || no
+				a.refused[t.Node] = a.refused[t.Node] || no
+			}
+		}
+		if some {
+			return
+		}
+	}
 }
 
 // seconds prints a time for people; it decides nothing.
@@ -183,7 +225,8 @@ type ask struct {
 	scope   quota.Q     // victims come from below this queue
 	// floor is the lowest queue on the job's path that is guaranteed something the
 	// job asks for: the common ancestor with a victim is above it.
-	floor quota.Q
+	floor   quota.Q
+	refused []bool // nodes that the trial refused, nil if none
 }
 
 // need is a number of equal tasks.
