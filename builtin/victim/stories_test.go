@@ -7,6 +7,7 @@ import (
 
 	"github.com/musterhq/muster/builtin/amount"
 	"github.com/musterhq/muster/builtin/plan"
+	"github.com/musterhq/muster/builtin/quota"
 	"github.com/musterhq/muster/builtin/spec"
 	"github.com/musterhq/muster/builtin/world"
 	"github.com/musterhq/muster/policies"
@@ -405,4 +406,69 @@ func TestANodeThatAnAdapterRefusesIsNotCleared(t *testing.T) {
 	s.small(1, 8)
 	s.x.Filter = func(_ world.ShapeID, n world.NodeIx) bool { return n == 1 }
 	s.reclaims(s.add("root.b", jobSpec("big", 1, 8)), "s1-0 s1-1 s1-2 s1-3 s1-4 s1-5 s1-6 s1-7")
+}
+
+func TestEqualJobsAreRefusedOnceUntilSomethingChanges(t *testing.T) {
+	s := lender(t, 2, 4, 12)
+	keep := jobSpec("keep", 1, 1)
+	keep.NonPreemptible = true
+	s.runOn("root.a", keep, 0, 0)
+	s.small(0, 7)
+	s.runOn("root.b", jobSpec("own", 1, 4), 0, 1)
+	s.small(1, 4)
+	a, b := s.add("root.b", jobSpec("x", 1, 8)), s.add("root.b", jobSpec("y", 1, 8))
+	search := s.search()
+	for _, j := range []*world.Job{a, b} {
+		if o, why := search.Reclaim(j); o != nil || why != "freed pieces would not make a place" {
+			t.Errorf("%s: %s %q", j.Spec.ID, names(o), why)
+		}
+	}
+	if len(search.memo.refusals) != 1 {
+		t.Errorf("%d refusals", len(search.memo.refusals))
+	}
+	s.w.Release(&s.w.Job("keep").Tasks[0])
+	if o, why := search.Reclaim(b); o == nil {
+		t.Errorf("node 0 can be cleared now: %s", why)
+	}
+}
+
+func TestWhatAPolicyIsTold(t *testing.T) {
+	s := newScene(t, queue("root", -1, queue("a", 4), queue("b", 4)))
+	s.w.AddNode(spec.Node{Name: "n", Capacity: spec.GPUs(8).Set("cpu", 64000)})
+	s.w.Quota.Rescale()
+	gang := jobSpec("gang", 2, 2)
+	gang.RestartCost, gang.Priority = 30*spec.Second, 7
+	gang.Tasks[0].Min, gang.Tasks[0].Size = 2, 3
+	s.runOn("root.a", gang, hour-100*spec.Second, 0).Checkpoint = hour - 40*spec.Second
+	cpu := spec.Job{ID: "cpu", Tasks: []spec.TaskGroup{{Min: 1, Size: 1, Leader: true, Request: spec.Resources{}.Set("cpu", 50000)}}}
+	s.runOn("root.a", cpu, hour-10*spec.Second, 0).Evicted = 3
+	var got policies.VictimBatch
+	price := s.price
+	s.price = func(q quota.Q, b *policies.VictimBatch) string {
+		got = *b
+		return price(q, b)
+	}
+	s.search().Reclaim(s.add("root.b", jobSpec("j", 1, 4)))
+	check := func(name string, got, want any) {
+		t.Helper()
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("%s is %v, want %v", name, got, want)
+		}
+	}
+	// Rows: the cpu job, the gang whole (first task 0), its surplus task 2.
+	check("N", got.N, 3)
+	check("Now", got.Now, int64(hour))
+	check("Job", got.Job, []uint32{0, 1, 1})
+	check("Tasks", got.Tasks, []int64{1, 3, 1})
+	check("GPUs", got.GPUs, []int64{0, 6000, 2000})
+	check("Freed cpu", []int64{got.Freed[0], got.Freed[got.R], got.Freed[2*got.R]}, []int64{50000, 0, 0})
+	check("Priority", got.Priority, []int64{0, 7, 7})
+	check("Running", got.Running, []int64{10e9, 100e9, 100e9})
+	check("SinceCheckpoint", got.SinceCheckpoint, []int64{10e9, 40e9, 40e9})
+	check("Lost", got.Lost, []int64{5000, 240000, 80000}) // 50 cores are half a GPU
+	check("RestartCost", got.RestartCost, []int64{0, 180000, 60000})
+	check("Surplus", got.Surplus, []uint8{0, 0, 1})
+	check("Leader", got.Leader, []uint8{1, 0, 0})
+	check("Excess", got.Excess, []int64{2000, 2000, 2000})
+	check("Evicted", got.Evicted, []int64{3, 0, 0})
 }

@@ -9,8 +9,8 @@
 package victim
 
 import (
-	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/musterhq/muster/builtin/amount"
 	"github.com/musterhq/muster/builtin/gang"
@@ -41,6 +41,7 @@ type Search struct {
 	now   spec.Time
 
 	pool   pool
+	memo   memo
 	f      field
 	greedy greedy
 	lo     state
@@ -70,6 +71,7 @@ func (s *Search) Reset(w *world.World, x *pack.Index, price Pricer, now spec.Tim
 	}
 	s.w, s.x, s.price, s.now = w, x, price, now
 	s.pool.ready = false
+	s.memo.reset()
 }
 
 // Victim is what one job loses: all it holds, or some of its surplus.
@@ -102,6 +104,7 @@ const (
 	reasonPieces    = "freed pieces would not make a place"
 	reasonGuarantee = "queue would exceed its guarantee"
 	reasonQuota     = "freed quota would not be enough"
+	frozen          = "frozen:" // begins the reason that names a job
 )
 
 // Reclaim takes back for a job what other queues have borrowed, if the job's own
@@ -133,6 +136,17 @@ func (s *Search) run(j *world.Job, rule plan.Rule) (*Outcome, string) {
 	if t := s.DelayedUntil(j); t > s.now {
 		return nil, "waits for preemption.delay until " + seconds(t)
 	}
+	if why := s.memo.recall(s.w, j, rule); why != "" {
+		return nil, why
+	}
+	o, why := s.decide(j, rule)
+	if o == nil && !strings.HasPrefix(why, frozen) {
+		s.memo.note(s.w, j, rule, why)
+	}
+	return o, why
+}
+
+func (s *Search) decide(j *world.Job, rule plan.Rule) (*Outcome, string) {
 	ask, ok := s.askOf(j)
 	if !ok {
 		return nil, reasonNothing
@@ -284,5 +298,5 @@ func (a *ask) firstLevel() int {
 }
 
 func frozenReason(id string) string {
-	return fmt.Sprintf("frozen: it and %s have evicted each other", id)
+	return frozen + " it and " + id + " have evicted each other"
 }
