@@ -148,7 +148,7 @@ func (s *Search) atLevel(a *ask, legal []int32, level int) []int32 {
 		v := &s.sides[u.job.Queue]
 		switch {
 		case level == unguaranteed && !v.free:
-		case level < straddling && amount.Amount(u.gpu) > v.room, !v.above:
+		case level < straddling && amount.Amount(u.gpu) > v.room, u.gpu > 0 && !v.above:
 		default:
 			s.levelUnits = append(s.levelUnits, n)
 		}
@@ -174,20 +174,20 @@ func (s *Search) gpusAbove(a *ask, leaf, child quota.Q) amount.Amount {
 	}
 }
 
-// above says whether each queue from a leaf up to the common ancestor is above its
-// guarantee on something the job asks for: else it gives nothing, not even a unit
-// that straddles.
+// above says whether each queue from a leaf up to the common ancestor that is
+// guaranteed GPUs, if the job asks for them, is above its guarantee on anything
+// the job asks for: else it gives no GPU, not even of a unit that straddles.
 func (s *Search) above(a *ask, leaf, child quota.Q) bool {
 	tree := s.w.Quota
 	for q := leaf; ; q = tree.Queues[q].Parent {
-		configured, above := false, false
+		gpus, above := false, false
 		for _, e := range a.missing {
 			if g := tree.Guaranteed(q)[e.Dim]; g != quota.Unset {
-				configured = true
+				gpus = gpus || e.Dim == amount.GPU
 				above = above || tree.Used(quota.Account(q))[e.Dim] > g
 			}
 		}
-		if configured && !above {
+		if gpus && !above {
 			return false
 		}
 		if q == child {
