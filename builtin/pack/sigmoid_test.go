@@ -15,7 +15,8 @@ func sigmoidScore(gain float64) int32 {
 func TestTheScoreIsTheTruncatedSigmoidOfTheGain(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		gain := rapid.OneOf(
-			rapid.Int64Range(-8e9, 8e9), rapid.Int64Range(-1e6, 1e6), rapid.Int64Range(-64e9, 64e9),
+			rapid.Int64Range(-8e9, 8e9), rapid.Int64Range(-1e6, 1e6),
+			rapid.Int64Range(-30e9, 30e9), // beyond, floats round the sigmoid up to 1
 		).Draw(t, "gain")
 		got, want := gainScore(gain), sigmoidScore(float64(gain))
 		if got != want && got != sigmoidScore(float64(gain-1)) && got != sigmoidScore(float64(gain+1)) {
