@@ -14,13 +14,15 @@ import (
 
 // unit is what is evicted together: all that a gang holds, or one surplus task.
 type unit struct {
-	job   *world.Job
-	tasks []*world.Task // in order of their index
+	since spec.Time // when its youngest task started
+	gpu   int64
+	leaf  quota.Q
 	// whole units take everything their job holds; surplus units leave its gang
 	// as it is.
 	whole, leader, veto bool
-	cost, lost, gpu     int64
-	since               spec.Time // when its youngest task started
+	job                 *world.Job
+	tasks               []*world.Task // in order of their index
+	cost, lost          int64
 	policy              string
 }
 
@@ -138,7 +140,7 @@ func leaving(j *world.Job) bool {
 // addUnit adds a unit, unless one of its tasks has started in this very instant:
 // the same plan may be about to start it.
 func (p *pool) addUnit(j *world.Job, tasks []*world.Task, whole bool, now spec.Time) {
-	u := unit{job: j, tasks: tasks, whole: whole, since: tasks[0].Since}
+	u := unit{job: j, leaf: j.Queue, tasks: tasks, whole: whole, since: tasks[0].Since}
 	for _, t := range tasks {
 		u.since = max(u.since, t.Since)
 		u.leader = u.leader || j.Spec.Tasks[t.Group].Leader

@@ -106,11 +106,12 @@ func (s *Search) legal(a *ask) ([]int32, string) {
 	clear(s.sides)
 	s.legalUnits = s.legalUnits[:0]
 	why := reasonNone
+	feuds := s.w.Feuding()
 	for i := range s.pool.units {
 		u := &s.pool.units[i]
-		v := &s.sides[u.job.Queue]
+		v := &s.sides[u.leaf]
 		if !v.known {
-			*v = s.sideOf(a, u.job.Queue)
+			*v = s.sideOf(a, u.leaf)
 		}
 		if !v.legal || u.veto || u.since > v.oldest || u.job == a.job {
 			continue
@@ -121,7 +122,7 @@ func (s *Search) legal(a *ask) ([]int32, string) {
 		if !u.alive() {
 			continue
 		}
-		if s.w.Frozen(a.job.Spec.ID, u.job.Spec.ID) {
+		if feuds && s.w.Frozen(a.job.Spec.ID, u.job.Spec.ID) {
 			why = frozenReason(u.job.Spec.ID)
 			continue
 		}
@@ -145,7 +146,7 @@ func (s *Search) atLevel(a *ask, legal []int32, level int) []int32 {
 	s.levelUnits = s.levelUnits[:0]
 	for _, n := range legal {
 		u := &s.pool.units[n]
-		v := &s.sides[u.job.Queue]
+		v := &s.sides[u.leaf]
 		switch {
 		case level == unguaranteed && !v.free:
 		case level < straddling && amount.Amount(u.gpu) > v.room, u.gpu > 0 && !v.above:

@@ -213,7 +213,9 @@ func (s *Search) oneTask(a *ask, allowed []int32, level int) (set []int32, alter
 			break
 		}
 		if top.found && o.bound == top.key.cost {
-			ties++
+			if ties++; top.key.tasks == 1 && top.key.leaders == 0 && o.first > top.set[0] {
+				continue // as cheap at best, and later in order
+			}
 		}
 		s.near = s.near[:0]
 		for _, e := range l.on(o.node) {
