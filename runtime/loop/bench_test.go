@@ -12,9 +12,12 @@ import (
 	"github.com/musterhq/muster/builtin/plan"
 	"github.com/musterhq/muster/builtin/spec"
 	"github.com/musterhq/muster/builtin/world"
+	"github.com/musterhq/muster/policies"
 	"github.com/musterhq/muster/runtime/clock"
 	"github.com/musterhq/muster/runtime/ledger"
 	"github.com/musterhq/muster/runtime/loop"
+	"github.com/musterhq/muster/runtime/wasm"
+	"github.com/musterhq/muster/runtime/wasm/guests"
 )
 
 // workload is one of the like-for-like workloads that yunikorn-core was measured
@@ -123,6 +126,95 @@ func BenchmarkCycle(b *testing.B) {
 	for _, w := range workloads {
 		b.Run(w.String(), func(b *testing.B) { w.run(b, cycle.Set{}) })
 	}
+}
+
+// BenchmarkCycleWasm is the same with Wasm policies of all three kinds.
+func BenchmarkCycleWasm(b *testing.B) {
+	set := cycle.Set{Generation: 1, Named: map[string]policies.Policy{}}
+	for _, name := range []string{"fifo", "guaranteed-fair", "least-lost-work"} {
+		set.Named[name] = module(b, name)
+	}
+	for _, w := range workloads {
+		b.Run(w.String(), func(b *testing.B) { w.run(b, set) })
+	}
+}
+
+// module loads a shipped guest, trusted: without the wall-clock watchdog, whose
+// cost goes away with deterministic fuel.
+func module(tb testing.TB, name string) policies.Policy {
+	bin, err := guests.Build(name)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	m, err := wasm.Load(context.Background(), bin, wasm.Options{Name: name, Timeout: wasm.NoTimeout})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return m
+}
+
+// BenchmarkFull is a cluster with nothing to give: 1,000 nodes with 7 of 8 GPUs
+// free and 1,000 jobs that ask for 8. S1 is a cycle in which one node changed, S2
+// is a small job behind them all, P1 one preemption.
+func BenchmarkFull(b *testing.B) {
+	for _, nodes := range []int{1000, 5000} {
+		b.Run(fmt.Sprintf("S1/nodes=%d/pending=1000", nodes), func(b *testing.B) {
+			p := saturated(b, nodes)
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				p.Post(ledger.NodeAdded{Node: eightGPUs(i%nodes, 8)})
+				p.Turn(context.Background())
+			}
+		})
+		b.Run(fmt.Sprintf("S2/nodes=%d/pending=1000", nodes), func(b *testing.B) {
+			p := saturated(b, nodes)
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				id := fmt.Sprintf("s%d", i)
+				p.Post(ledger.JobSubmitted{Job: gpuJob(id, 1, int64(1e6+i))})
+				if t := p.Turn(context.Background()); len(t.Taken.Binds) != 1 {
+					b.Fatal("the small job did not start")
+				}
+				p.Post(ledger.JobGone{ID: id})
+				p.Turn(context.Background())
+			}
+		})
+	}
+}
+
+func eightGPUs(i int, gpus int64) spec.Node {
+	return spec.Node{Name: fmt.Sprintf("n%05d", i), Capacity: request(96_000, 1<<40, gpus, 64)}
+}
+
+func gpuJob(id string, gpus, submit int64) *spec.Job {
+	return &spec.Job{
+		ID: id, Queue: "root.default", User: "u", Submit: submit,
+		Tasks: []spec.TaskGroup{{Name: "t", Min: 1, Size: 1, Request: request(1000, 1<<30, gpus, 1)}},
+	}
+}
+
+func saturated(b *testing.B, nodes int) *loop.Loop {
+	p := loop.New(ledger.New(spec.Tree{Root: &spec.Queue{Name: "root", Children: []*spec.Queue{{Name: "default", ReserveAfter: -1}}}}),
+		cycle.Set{}, nil, clock.NewVirtual(1e9))
+	for i := range nodes {
+		p.Post(ledger.NodeAdded{Node: eightGPUs(i, 8)}, ledger.JobSubmitted{Job: gpuJob(fmt.Sprintf("f%05d", i), 1, int64(i))})
+	}
+	p.Swap(cycle.Set{Placement: pack.Spread}) // one GPU on every node
+	if t := p.Turn(context.Background()); len(t.Taken.Binds) != nodes {
+		b.Fatalf("%d of %d nodes are held", len(t.Taken.Binds), nodes)
+	}
+	for i := range 1000 {
+		p.Post(ledger.JobSubmitted{Job: gpuJob(fmt.Sprintf("w%05d", i), 8, int64(10_000+i))})
+	}
+	if t := p.Turn(context.Background()); len(t.Taken.Binds) != 0 {
+		b.Fatal("an 8-GPU job found a place")
+	}
+	return p
 }
 
 func (w workload) run(b *testing.B, set cycle.Set) {
