@@ -170,8 +170,8 @@ func TestTheLossIsNearTheExactOptimum(t *testing.T) {
 	}
 	t.Logf("%d instances: mean ratio %.4f, worst %.4f, exact in %d; decision mean %v, slowest %v",
 		n, sum/float64(n), worst, exact, total/200, slowest)
-	if sum/float64(n) > 1.05 {
-		t.Errorf("mean ratio %.4f", sum/float64(n))
+	if mean := sum / float64(n); mean > 1.05 || worst > 1.10 {
+		t.Errorf("mean ratio %.4f, worst %.4f", mean, worst)
 	}
 }
 

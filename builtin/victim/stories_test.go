@@ -457,7 +457,7 @@ func TestWhatAPolicyIsTold(t *testing.T) {
 	}
 	// Rows: the cpu job, the gang whole (first task 0), its surplus task 2.
 	check("N", got.N, 3)
-	check("Now", got.Now, int64(hour))
+	check("Now", got.Now, hour)
 	check("Job", got.Job, []uint32{0, 1, 1})
 	check("Tasks", got.Tasks, []int64{1, 3, 1})
 	check("GPUs", got.GPUs, []int64{0, 6000, 2000})
@@ -471,4 +471,27 @@ func TestWhatAPolicyIsTold(t *testing.T) {
 	check("Leader", got.Leader, []uint8{1, 0, 0})
 	check("Excess", got.Excess, []int64{2000, 2000, 2000})
 	check("Evicted", got.Evicted, []int64{3, 0, 0})
+}
+
+func TestALeafThatIsGuaranteedNothingReclaimsByTheNextQueueAbove(t *testing.T) {
+	build := func() *scene {
+		s := newScene(t, queue("root", -1, queue("a", 0), queue("team", 4, queue("x", -1), queue("y", -1))))
+		s.nodes(1, 8)
+		s.runOn("root.team.y", jobSpec("y", 1, 2), 0, 0)
+		s.small(0, 6)
+		return s
+	}
+	s := build()
+	s.reclaims(s.add("root.team.x", jobSpec("j", 1, 2)), "s0-0 s0-1") // not of its sibling
+	s.spares(s.add("root.team.x", jobSpec("k", 1, 1)), "queue would exceed its guarantee")
+}
+
+func TestWhereTheTeamIsOverItsGuaranteeOnlySiblingsGive(t *testing.T) {
+	s := newScene(t, queue("root", -1, queue("a", 0), queue("team", 4, queue("x", 2), queue("y", 2))))
+	s.nodes(1, 8)
+	for i := range 4 {
+		s.runOn("root.team.y", jobSpec(fmt.Sprint("y", i), 1, 1), 0, 0)
+	}
+	s.small(0, 4)
+	s.reclaims(s.add("root.team.x", jobSpec("j", 1, 2)), "y0 y1")
 }
