@@ -50,7 +50,8 @@ func (c *cycle) acceptReasons(p *plan.Plan) {
 func acceptEnds(w *world.World, p *plan.Plan) {
 	for _, e := range p.Ends {
 		w.Notices = slices.DeleteFunc(w.Notices, func(n world.Notice) bool {
-			return n.Job.Spec.ID == e.Job && n.Tasks[0].Index == e.Tasks[0]
+			first := func(t *world.Task) bool { return t.Index == e.Tasks[0] }
+			return n.Job.Spec.ID == e.Job && slices.ContainsFunc(n.Tasks, first)
 		})
 	}
 }

@@ -23,7 +23,7 @@ func (c *cycle) settle() {
 
 // endNotices ends victims that saved their work or whose deadline has come.
 func (c *cycle) endNotices() {
-	c.w.Notices = slices.DeleteFunc(c.w.Notices, overtaken)
+	c.forgetGone()
 	for i := range c.w.Notices {
 		n := &c.w.Notices[i]
 		if !n.Saved && c.now < n.Deadline {
@@ -38,9 +38,15 @@ func (c *cycle) endNotices() {
 	}
 }
 
-// overtaken says whether a notice has nobody left to end: its node failed first.
-func overtaken(n world.Notice) bool {
-	return !slices.ContainsFunc(n.Tasks, func(t *world.Task) bool { return t.State == world.Releasing })
+// forgetGone takes the victims that left before their notice was over out of it:
+// what has started anew since must not be ended by it.
+func (c *cycle) forgetGone() {
+	gone := func(t *world.Task) bool { return t.State != world.Releasing }
+	for i := range c.w.Notices {
+		n := &c.w.Notices[i]
+		n.Tasks = slices.DeleteFunc(n.Tasks, gone)
+	}
+	c.w.Notices = slices.DeleteFunc(c.w.Notices, func(n world.Notice) bool { return len(n.Tasks) == 0 })
 }
 
 // settleClaims starts the jobs whose places have become free, whole gangs only,

@@ -45,6 +45,9 @@ func (w *World) adopt(from *World, j *Job, q quota.Q) {
 	for i := range j.Groups {
 		c.Groups[i].Min = j.Groups[i].Min // grows as surplus is released
 	}
+	for i := range j.Groups {
+		c.Groups[i].Min = j.Groups[i].Min // a job that was scaled down needs the others still
+	}
 	for i := range j.Tasks {
 		t := &j.Tasks[i]
 		switch {

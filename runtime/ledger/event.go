@@ -227,7 +227,9 @@ func (e Evicted) apply(l *Ledger, _ spec.Time) error {
 	}
 	l.world.Epoch++
 	for _, i := range e.Tasks {
-		l.world.Release(&j.Tasks[i])
+		if t := &j.Tasks[i]; t.Node != world.NoNode { // else it was named twice
+			l.world.Release(t)
+		}
 	}
 	return nil
 }
@@ -237,7 +239,7 @@ func (e BindFailed) apply(l *Ledger, now spec.Time) error {
 	if err != nil {
 		return err
 	}
-	if err := (Evicted(e)).apply(l, now); err != nil {
+	if err := Evicted(e).apply(l, now); err != nil {
 		return err
 	}
 	l.breakGang(j)

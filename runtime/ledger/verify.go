@@ -10,9 +10,7 @@ import (
 func (l *Ledger) verify(p *plan.Plan) (*plan.Plan, []Stale) {
 	v := &verifier{l: l, w: l.world, from: p, to: &plan.Plan{Cycle: p.Cycle, Now: p.Now, Policies: p.Policies, Events: p.Events, Wake: p.Wake}}
 	for _, e := range p.Ends {
-		if j := v.w.Job(e.Job); j != nil {
-			v.to.Ends = append(v.to.Ends, e)
-		}
+		v.end(e)
 	}
 	for _, r := range p.Reserved { // what is lifted may have made room
 		if r.Until == 0 {
@@ -31,6 +29,20 @@ func (l *Ledger) verify(p *plan.Plan) (*plan.Plan, []Stale) {
 		}
 	}
 	return v.to, v.stale
+}
+
+// end takes the end of a notice for the victims that have not left by themselves.
+func (v *verifier) end(e plan.End) {
+	j, all := v.w.Job(e.Job), e.Tasks
+	e.Tasks = nil
+	for _, i := range all {
+		if j != nil && int(i) < len(j.Tasks) && j.Tasks[i].State == world.Releasing {
+			e.Tasks = append(e.Tasks, i)
+		}
+	}
+	if len(e.Tasks) > 0 {
+		v.to.Ends = append(v.to.Ends, e)
+	}
 }
 
 type verifier struct {
@@ -65,8 +77,22 @@ func (v *verifier) start(unit []plan.Bind) {
 			return
 		}
 	}
+	if why := v.apart(unit[0].Job); why != "" {
+		v.w.Rollback(m)
+		v.drop(unit[0].Job, why)
+		return
+	}
 	v.w.Keep(m)
 	v.to.Binds = append(v.to.Binds, unit...)
+}
+
+// apart says that a unit would run without the rest of its gang, which an event
+// took away.
+func (v *verifier) apart(job string) string {
+	if v.w.Job(job).GangMissing() > 0 {
+		return "its gang has broken up"
+	}
+	return ""
 }
 
 // place puts one task where the plan wants it, or says why it can't. A claimed
@@ -94,6 +120,8 @@ func (v *verifier) place(job string, task int32, node string, dev uint64, s worl
 		return "a task is " + t.State.String()
 	case !v.w.Feasible(shape, v.w.Nodes[n].Class):
 		return "node " + node + " changed"
+	case !j.Running() && v.w.Quota.AppsFit(j.Chain).Blocked:
+		return "the number of running jobs is reached"
 	case v.w.Quota.Fits(j.Chain, v.w.Charge(shape, v.w.Nodes[n].Class), 1).Blocked:
 		return "quota is taken"
 	case s == world.Bound && !v.room(shape, n, dev):
@@ -168,7 +196,7 @@ func (v *verifier) trial(unit []plan.Claim, victims []plan.Eviction) string {
 			return "victim " + e.Job + " is gone"
 		}
 		for _, i := range e.Tasks {
-			if j.Tasks[i].State != world.Bound {
+			if int(i) >= len(j.Tasks) || j.Tasks[i].State != world.Bound {
 				return "victim " + e.Job + " no longer runs"
 			}
 			v.w.Release(&j.Tasks[i])
@@ -179,7 +207,7 @@ func (v *verifier) trial(unit []plan.Claim, victims []plan.Eviction) string {
 			return why
 		}
 	}
-	return ""
+	return v.apart(unit[0].Job)
 }
 
 func (v *verifier) reservation(r plan.Reservation) {
