@@ -119,7 +119,8 @@ func TestNodesAreToldAllTheirFaults(t *testing.T) {
 		{"one more", spec.Node{Name: "n", Capacity: spec.GPUs(spec.MaxDevices + 1)}, []string{"too-many-gpus"}},
 		{"a broken GPU", spec.Node{Name: "n", Capacity: spec.Resources{{Name: amount.GPUName, Amount: 7500}}}, []string{"gpu-fraction"}},
 		{
-			"everything wrong", spec.Node{Capacity: spec.Resources{{Name: "cpu", Amount: -4}, {Name: amount.GPUName, Amount: amount.Limit + 1}}},
+			"everything wrong",
+			spec.Node{Capacity: spec.Resources{{Name: "cpu", Amount: -4}, {Name: amount.GPUName, Amount: amount.Limit + 1}}},
 			[]string{"gpu-fraction", "negative-amount", "no-name", "overflow", "too-many-gpus"},
 		},
 	} {

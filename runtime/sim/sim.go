@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"hash"
 
-	"github.com/musterhq/muster/builtin/amount"
 	"github.com/musterhq/muster/builtin/cycle"
 	"github.com/musterhq/muster/builtin/plan"
 	"github.com/musterhq/muster/builtin/spec"
@@ -291,8 +290,3 @@ func (e *engine) whyStuck(j *job) plan.Pending {
 }
 
 func hours(t spec.Time) string { return fmt.Sprintf("%.2f h", float64(t)/float64(3600*spec.Second)) }
-
-// gpuMS is milli-GPUs held for a time, in GPU-milliseconds.
-func gpuMS(milli amount.Amount, d spec.Duration) int64 {
-	return int64(milli.Scale(amount.Amount(max(0, d)), 1_000_000_000))
-}

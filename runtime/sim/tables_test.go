@@ -117,8 +117,10 @@ func BenchmarkPhilly(b *testing.B) {
 		name string
 		tr   *trace.Trace
 	}{
-		{"partitions-fifo", tr.Partitioned()}, {"pool-fifo", tr.Pooled()},
-		{"guaranteed-fair", tr}, {"guaranteed-fair-checkpoint-30m", &saving},
+		{"partitions-fifo", tr.Partitioned()},
+		{"pool-fifo", tr.Pooled()},
+		{"guaranteed-fair", tr},
+		{"guaranteed-fair-checkpoint-30m", &saving},
 	} {
 		b.Run(run.name, func(b *testing.B) {
 			var res *sim.Result

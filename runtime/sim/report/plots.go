@@ -18,8 +18,14 @@ import (
 // okabeIto is the palette of Okabe and Ito (2008), told apart by all kinds of
 // colour vision; ordered so that neighbours differ in lightness too.
 var okabeIto = []color.NRGBA{
-	{0x00, 0x72, 0xb2, 0xff}, {0xe6, 0x9f, 0x00, 0xff}, {0x00, 0x9e, 0x73, 0xff}, {0xcc, 0x79, 0xa7, 0xff},
-	{0x56, 0xb4, 0xe9, 0xff}, {0xd5, 0x5e, 0x00, 0xff}, {0xf0, 0xe4, 0x42, 0xff}, {0x99, 0x99, 0x99, 0xff},
+	{0x00, 0x72, 0xb2, 0xff},
+	{0xe6, 0x9f, 0x00, 0xff},
+	{0x00, 0x9e, 0x73, 0xff},
+	{0xcc, 0x79, 0xa7, 0xff},
+	{0x56, 0xb4, 0xe9, 0xff},
+	{0xd5, 0x5e, 0x00, 0xff},
+	{0xf0, 0xe4, 0x42, 0xff},
+	{0x99, 0x99, 0x99, 0xff},
 }
 
 // hue is the colour of the i-th queue or run: the palette, then its tints, then
@@ -156,8 +162,15 @@ func waits(runs []Run) *figure {
 // waitTicks are at spans that people know, thinned where they would touch.
 func waitTicks(longest float64) plot.ConstantTicks {
 	known := []plot.Tick{
-		{Value: 1, Label: "1 s"}, {Value: 10, Label: "10 s"}, {Value: 60, Label: "1 min"}, {Value: 600, Label: "10 min"},
-		{Value: 3600, Label: "1 h"}, {Value: 6 * 3600, Label: "6 h"}, {Value: 86400, Label: "1 d"}, {Value: 7 * 86400, Label: "1 w"}, {Value: 30 * 86400, Label: "30 d"},
+		{Value: 1, Label: "1 s"},
+		{Value: 10, Label: "10 s"},
+		{Value: 60, Label: "1 min"},
+		{Value: 600, Label: "10 min"},
+		{Value: 3600, Label: "1 h"},
+		{Value: 6 * 3600, Label: "6 h"},
+		{Value: 86400, Label: "1 d"},
+		{Value: 7 * 86400, Label: "1 w"},
+		{Value: 30 * 86400, Label: "30 d"},
 	}
 	var out plot.ConstantTicks
 	last := math.Inf(-1)

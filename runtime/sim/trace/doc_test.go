@@ -30,8 +30,10 @@ func TestTheDocumentationIsTrue(t *testing.T) {
 	for _, f := range Formats() {
 		words = append(words, "`"+f.Name+"`")
 	}
-	for _, code := range []string{CodeFile, CodeTruncated, CodeFormat, CodeSyntax, CodeColumns, CodeColumn, CodeNumber, CodeNegative,
-		CodeOverflow, CodeValue, CodeEmpty, CodeDuplicate, CodeUnknownQueue, CodeNotLeaf, CodeCycle} {
+	for _, code := range []string{
+		CodeFile, CodeTruncated, CodeFormat, CodeSyntax, CodeColumns, CodeColumn, CodeNumber, CodeNegative,
+		CodeOverflow, CodeValue, CodeEmpty, CodeDuplicate, CodeUnknownQueue, CodeNotLeaf, CodeCycle,
+	} {
 		words = append(words, "`"+code+"`")
 	}
 	for _, w := range words {

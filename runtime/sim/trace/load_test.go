@@ -132,10 +132,13 @@ func TestOpenbPodsKeepFractionsModelsAndTimes(t *testing.T) {
 	tr := mustLoad(t, dir+"/pods.csv", Options{})
 	want := []Job{
 		{Job: spec.Job{ID: "b", Queue: "root.default", Submit: 50 * spec.Second, Tasks: []spec.TaskGroup{
-			{Name: "worker", Min: 1, Size: 1, Request: spec.Resources{{Name: "cpu", Amount: 1000}, {Name: "memory", Amount: 10 << 20}}}}}, Run: 10 * spec.Second},
+			{Name: "worker", Min: 1, Size: 1, Request: spec.Resources{{Name: "cpu", Amount: 1000}, {Name: "memory", Amount: 10 << 20}}},
+		}}, Run: 10 * spec.Second},
 		{Job: spec.Job{ID: "a", Queue: "root.default", Submit: 100 * spec.Second, Tasks: []spec.TaskGroup{
 			{Name: "worker", Min: 1, Size: 1, GPUTypes: []string{"P100", "T4"}, Request: spec.Resources{
-				{Name: "cpu", Amount: 6000}, {Name: "memory", Amount: 12288 << 20}, {Name: "nvidia.com/gpu", Amount: 460}}}}}, Run: 600 * spec.Second},
+				{Name: "cpu", Amount: 6000}, {Name: "memory", Amount: 12288 << 20}, {Name: "nvidia.com/gpu", Amount: 460},
+			}},
+		}}, Run: 600 * spec.Second},
 	}
 	if d := cmp.Diff(want, tr.Jobs); d != "" {
 		t.Error(d)

@@ -12,8 +12,17 @@ import (
 // phillyVCs are the nodes of 8 GPUs of each virtual cluster (HeliosArtifact's
 // table), 352 in all. A table beside the jobs overrides them.
 var phillyVCs = []share{
-	{"6214e9", 64}, {"7f04ca", 32}, {"11cb48", 16}, {"b436b2", 64}, {"ee9e8c", 64}, {"e13805", 16},
-	{"6c71a0", 32}, {"2869ce", 16}, {"ed69ec", 8}, {"103959", 8}, {"0e4a51", 32},
+	{"6214e9", 64},
+	{"7f04ca", 32},
+	{"11cb48", 16},
+	{"b436b2", 64},
+	{"ee9e8c", 64},
+	{"e13805", 16},
+	{"6c71a0", 32},
+	{"2869ce", 16},
+	{"ed69ec", 8},
+	{"103959", 8},
+	{"0e4a51", 32},
 }
 
 // share is a queue's part of a pool; its name is fit for a queue.

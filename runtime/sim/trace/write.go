@@ -194,11 +194,19 @@ func quotaFields(q *spec.Queue) []field {
 func jobFields(j *Job) []field {
 	g := &j.Tasks[0]
 	f := []field{
-		{"job", j.ID}, {"queue", j.Queue}, {"user", j.User}, {"submit_s", seconds(j.Submit)},
-		{"workers", strconv.FormatInt(g.Size, 10)}, {"gpus_per_worker", gpus(g.Request, true)},
-		{"duration_s", optional(j.Run)}, {"declared_s", optional(j.Duration)},
-		{"gpu_types", strings.Join(g.GPUTypes, "|")}, {"checkpoint_s", optional(j.CheckpointEvery)},
-		{"notice_s", optional(j.Notice)}, {"deadline_s", optional(j.Deadline)}, {"restart_s", optional(j.RestartCost)},
+		{"job", j.ID},
+		{"queue", j.Queue},
+		{"user", j.User},
+		{"submit_s", seconds(j.Submit)},
+		{"workers", strconv.FormatInt(g.Size, 10)},
+		{"gpus_per_worker", gpus(g.Request, true)},
+		{"duration_s", optional(j.Run)},
+		{"declared_s", optional(j.Duration)},
+		{"gpu_types", strings.Join(g.GPUTypes, "|")},
+		{"checkpoint_s", optional(j.CheckpointEvery)},
+		{"notice_s", optional(j.Notice)},
+		{"deadline_s", optional(j.Deadline)},
+		{"restart_s", optional(j.RestartCost)},
 	}
 	f = append(f, otherResources(g.Request)...)
 	if j.Priority != 0 {

@@ -89,12 +89,15 @@ func TestAnyTraceComesBackFromYAML(t *testing.T) {
 func drawJob(rt *rapid.T, id string, users []string) Job {
 	d := func(name string) int64 { return rapid.Int64Range(0, maxSeconds*spec.Second).Draw(rt, name) }
 	size := rapid.Int64Range(1, 1000).Draw(rt, "size")
-	g := spec.TaskGroup{Name: "worker", Size: size, Min: rapid.Int64Range(0, size).Draw(rt, "min"),
-		Request: resources(rapid.Int64Range(1, 1000).Draw(rt, "gpu"), rapid.Int64Range(0, maxCPU).Draw(rt, "cpu"), rapid.Int64Range(0, maxMiB).Draw(rt, "mem"))}
+	g := spec.TaskGroup{
+		Name: "worker", Size: size, Min: rapid.Int64Range(0, size).Draw(rt, "min"),
+		Request: resources(rapid.Int64Range(1, 1000).Draw(rt, "gpu"), rapid.Int64Range(0, maxCPU).Draw(rt, "cpu"), rapid.Int64Range(0, maxMiB).Draw(rt, "mem")),
+	}
 	return Job{Run: d("run"), Warmup: rapid.Bool().Draw(rt, "warm"), Job: spec.Job{
 		ID: id, Queue: "root.q0", User: rapid.SampledFrom(users).Draw(rt, "user"), Submit: d("submit"), Duration: d("declared"), Deadline: d("deadline"),
 		Notice: d("notice"), CheckpointEvery: d("checkpoint"), RestartCost: d("restart"), NonPreemptible: rapid.Bool().Draw(rt, "np"),
-		Priority: rapid.Int64Range(-5, 5).Draw(rt, "priority"), Tasks: []spec.TaskGroup{g}}}
+		Priority: rapid.Int64Range(-5, 5).Draw(rt, "priority"), Tasks: []spec.TaskGroup{g},
+	}}
 }
 
 func TestATraceOfSeveralTaskGroupsIsNotWrittenWrong(t *testing.T) {

@@ -1,0 +1,224 @@
+package ledger_test
+
+import (
+	"context"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/musterhq/muster/builtin/amount"
+	"github.com/musterhq/muster/builtin/cycle"
+	"github.com/musterhq/muster/builtin/plan"
+	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/builtin/world"
+	"github.com/musterhq/muster/runtime/ledger"
+)
+
+func stepOn(w *world.World, p *pool) *plan.Plan {
+	return cycle.Step(context.Background(), w, p.set, p.now)
+}
+
+func TestWhatIfLeavesNoTraceAndTheNextCycleDecidesAsIfItHadNotBeen(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		nodes := []spec.Node{gpuNode("n", 4), gpuNode("m", 8)}
+		p, twin := newPool(t, two(6), nodes...), newPool(t, two(6), nodes...)
+		for i := range rapid.IntRange(1, 6).Draw(t, "jobs") {
+			j := gangOf(string(rune('p'+i)), rapid.SampledFrom([]string{"root.a", "root.b"}).Draw(t, "queue"), 1, rapid.Int64Range(1, 4).Draw(t, "size"), rapid.Int64Range(1, 4).Draw(t, "gpus"))
+			j.Submit = int64(i)
+			p.apply(ledger.JobSubmitted{Job: j})
+			twin.apply(ledger.JobSubmitted{Job: j})
+			p.now++
+			twin.now++
+			before := p.l.World().Digest()
+			stepOn(p.l.Freeze(), p)
+			if refused := p.l.Discard(); len(refused) != 0 {
+				t.Fatalf("nothing came in, but %v", refused)
+			}
+			if after := p.l.World().Digest(); after != before {
+				t.Fatalf("the what-if changed\n%s\nto\n%s", before, after)
+			}
+			p.step()
+			twin.step()
+			if a, b := p.l.World().Digest(), twin.l.World().Digest(); a != b {
+				t.Fatalf("with a what-if before:\n%s\nwithout:\n%s", a, b)
+			}
+		}
+	})
+}
+
+func TestEventsThatComeDuringAWhatIfAreTakenInAfterIt(t *testing.T) {
+	p := newPool(t, two(0), gpuNode("n", 4))
+	p.l.Freeze()
+	p.apply(ledger.NodeAdded{Node: gpuNode("m", 4)}, ledger.NodeRemoved{Name: "x"})
+	if _, ok := p.l.World().NodeNamed("m"); ok {
+		t.Error("the frozen world changed")
+	}
+	refused := p.l.Discard()
+	if len(refused) != 1 || codeOf(refused[0]) != "unknown-node" {
+		t.Errorf("refused %v", refused)
+	}
+	if _, ok := p.l.World().NodeNamed("m"); !ok {
+		t.Error("the node that came was forgotten")
+	}
+}
+
+func TestAPlanThatNothingOvertookIsTakenWhole(t *testing.T) {
+	p := newPool(t, two(0), gpuNode("n", 8))
+	p.apply(ledger.JobSubmitted{Job: gangOf("j", "root.a", 2, 3, 1)}, ledger.JobSubmitted{Job: gangOf("k", "root.b", 9, 9, 1)})
+	r := p.step()
+	p.expect(r, "j×3 ", "")
+	if len(r.Taken.Pending) != 1 || r.Taken.Pending[0].Job != "k" {
+		t.Errorf("waiting %+v", r.Taken.Pending)
+	}
+}
+
+// overtaken is a pool in which the next plan starts j on n and k on m.
+func overtaken(t *testing.T) *pool {
+	p := newPool(t, two(0), gpuNode("n", 4), gpuNode("m", 4))
+	p.apply(ledger.JobSubmitted{Job: gangOf("j", "root.a", 4, 4, 1)}, ledger.JobSubmitted{Job: gangOf("k", "root.b", 4, 4, 1)})
+	return p
+}
+
+func TestOnlyTheUnitsThatAnEventOvertookAreStale(t *testing.T) {
+	limited := two(0)
+	limited.Root.Children[0].Max = spec.GPUs(3)
+	few := two(0)
+	few.Root.Children[1].MaxApps = 1
+	few.Root.MaxApps = 1
+	cordoned, smaller, retyped := gpuNode("m", 4), gpuNode("m", 2), gpuNode("n", 4)
+	cordoned.Unschedulable = true
+	retyped.Taints = []spec.Taint{{Key: "lab"}}
+	for _, c := range []struct {
+		name          string
+		late          ledger.Event
+		starts, stale string
+	}{
+		{"nothing that matters", ledger.NodeAdded{Node: gpuNode("z", 4)}, "j×4 k×4 ", ""},
+		{"a node is gone", ledger.NodeRemoved{Name: "m"}, "j×4 ", "k: node m is gone or closed; "},
+		{"a node is cordoned", ledger.NodeAdded{Node: cordoned}, "j×4 ", "k: node m is gone or closed; "},
+		{"a node lost GPUs", ledger.NodeAdded{Node: smaller}, "j×4 ", "k: node m changed; "},
+		{"a node has a taint", ledger.NodeAdded{Node: retyped}, "k×4 ", "j: node n changed; "},
+		{"a job is gone", ledger.JobGone{ID: "j"}, "k×4 ", "j: the job is gone; "},
+		{"a task finished before it started", ledger.TaskFinished{Job: "k", Task: 2}, "j×4 ", "k: a task is done; "},
+		{"a queue has less", ledger.QueuesChanged{Tree: limited}, "k×4 ", "j: quota is taken; "},
+		{"fewer jobs may run", ledger.QueuesChanged{Tree: few}, "j×4 ", "k: the number of running jobs is reached; "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := overtaken(t)
+			p.t = t
+			r := p.step(c.late)
+			if len(r.Taken.Binds) > 0 && r.Taken.Binds[0].Job == "j" && r.Taken.Binds[0].Node == "m" {
+				t.Fatal("the story needs j on n")
+			}
+			p.expect(r, c.starts, c.stale)
+		})
+	}
+}
+
+func TestWhatWasStaleStartsInTheNextCycle(t *testing.T) {
+	p := overtaken(t)
+	p.expect(p.step(ledger.NodeRemoved{Name: "m"}, ledger.NodeAdded{Node: gpuNode("o", 4)}), "j×4 ", "k: node m is gone or closed; ")
+	p.expect(p.step(), "k×4 ", "")
+}
+
+func TestSurplusDoesNotStartWithoutItsGang(t *testing.T) {
+	p := newPool(t, two(0), gpuNode("n", 2))
+	p.apply(ledger.JobSubmitted{Job: gangOf("j", "root.a", 2, 3, 1)})
+	p.expect(p.step(), "j×2 ", "")
+	p.apply(ledger.NodeAdded{Node: gpuNode("m", 1)})
+	p.expect(p.step(ledger.NodeRemoved{Name: "n"}), "", "j: its gang has broken up; ")
+}
+
+// reclaiming is a pool in which b borrowed all that a is guaranteed, and a's job
+// takes it back with the next plan. The victim has a minute to save its work.
+func reclaiming(t *testing.T, notice spec.Duration) *pool {
+	p := newPool(t, two(2), gpuNode("n", 2))
+	victim := gangOf("v", "root.b", 2, 2, 1)
+	victim.Notice = notice
+	p.apply(ledger.JobSubmitted{Job: victim})
+	p.expect(p.step(), "v×2 ", "")
+	p.now += 3600 * spec.Second
+	p.apply(ledger.JobSubmitted{Job: gangOf("heir", "root.a", 2, 2, 1)})
+	return p
+}
+
+func TestAPreemptorAndItsVictimsAreOneUnit(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		late  []ledger.Event
+		taken bool
+	}{
+		{"nothing that matters", []ledger.Event{ledger.Saved{Job: "v"}}, true},
+		{"the victim finished", []ledger.Event{ledger.JobGone{ID: "v"}}, false},
+		{"a task of the victim finished", []ledger.Event{ledger.TaskFinished{Job: "v", Task: 1}}, false},
+		{"the victim left and came back smaller", []ledger.Event{ledger.JobGone{ID: "v"}, ledger.JobSubmitted{Job: gangOf("v", "root.b", 1, 1, 1)}}, false},
+		{"the preemptor is gone", []ledger.Event{ledger.JobGone{ID: "heir"}}, false},
+		{"the node is gone", []ledger.Event{ledger.NodeRemoved{Name: "n"}}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := reclaiming(t, 0)
+			p.t = t
+			r := p.step(c.late...)
+			if got := len(r.Taken.Evictions) == 1 && len(r.Taken.Claims) == 2; got != c.taken || len(r.Refused) != 0 {
+				t.Fatalf("taken %v: %s, stale %v, refused %v", got, r.Taken.JSON(), r.Stale, r.Refused)
+			}
+			if (len(r.Stale) == 0) != c.taken {
+				t.Errorf("stale %v", r.Stale)
+			}
+			if !c.taken && (len(r.Taken.Evictions) != 0 || len(r.Taken.Claims) != 0) {
+				t.Errorf("a part was taken: %s", r.Taken.JSON())
+			}
+			p.audit()
+		})
+	}
+}
+
+func TestVictimsOfAnEarlierPlanMakeRoomWhenTheyAreGone(t *testing.T) {
+	p := reclaiming(t, 0)
+	r := p.step()
+	if len(r.Taken.Evictions) != 1 || len(r.Taken.Claims) != 2 {
+		t.Fatalf("plan %s", r.Taken.JSON())
+	}
+	p.expect(p.step(), "", "")
+	p.apply(ledger.Evicted{Job: "v", Tasks: []int32{0, 1}})
+	p.expect(p.step(), "heir×2 ", "")
+	if used := p.l.World().Quota.Used(0)[amount.GPU]; used != 2000 {
+		t.Errorf("two GPUs are held, charged %d", used)
+	}
+}
+
+func TestAVictimThatLeftBeforeItsNoticeWasOverIsNotEndedAfterItsReturn(t *testing.T) {
+	p := reclaiming(t, 60*spec.Second)
+	r := p.step()
+	if len(r.Taken.Evictions) != 1 || !r.Taken.Evictions[0].Notify {
+		t.Fatalf("plan %s", r.Taken.JSON())
+	}
+	p.apply(ledger.Evicted{Job: "v", Tasks: []int32{0, 1}}, ledger.NodeAdded{Node: gpuNode("m", 2)})
+	p.expect(p.step(), "heir×2 v×2 ", "")
+	p.now += 100 * spec.Second
+	if r := p.step(); len(r.Taken.Ends) != 0 {
+		t.Errorf("v runs anew and is ended: %s", r.Taken.JSON())
+	}
+}
+
+func TestOnlyVictimsThatAreStillThereAreEnded(t *testing.T) {
+	p := reclaiming(t, 60*spec.Second)
+	p.step()
+	p.now += 61 * spec.Second
+	r := p.step(ledger.Evicted{Job: "v", Tasks: []int32{0}})
+	if len(r.Taken.Ends) != 1 || len(r.Taken.Ends[0].Tasks) != 1 || r.Taken.Ends[0].Tasks[0] != 1 {
+		t.Fatalf("task 0 had left by itself: %s", r.Taken.JSON())
+	}
+	if r := p.step(); len(r.Taken.Ends) != 0 {
+		t.Errorf("ended twice: %s", r.Taken.JSON())
+	}
+}
+
+func TestLateEventsThatMakeNoSenseAreReportedWithTheCommit(t *testing.T) {
+	p := overtaken(t)
+	r := p.step(ledger.JobGone{ID: "x"}, ledger.JobGone{ID: "k"})
+	if len(r.Refused) != 1 || codeOf(r.Refused[0]) != "unknown-job" {
+		t.Errorf("refused %v", r.Refused)
+	}
+	p.expect(r, "j×4 ", "k: the job is gone; ")
+}
