@@ -22,6 +22,8 @@ func TestWhatIfLeavesNoTraceAndTheNextCycleDecidesAsIfItHadNotBeen(t *testing.T)
 	rapid.Check(t, func(t *rapid.T) {
 		nodes := []spec.Node{gpuNode("n", 4), gpuNode("m", 8)}
 		p, twin := newPool(t, two(6), nodes...), newPool(t, two(6), nodes...)
+		p.step() // guarantees are scaled to new nodes when a cycle begins
+		twin.step()
 		for i := range rapid.IntRange(1, 6).Draw(t, "jobs") {
 			j := gangOf(string(rune('p'+i)), rapid.SampledFrom([]string{"root.a", "root.b"}).Draw(t, "queue"), 1, rapid.Int64Range(1, 4).Draw(t, "size"), rapid.Int64Range(1, 4).Draw(t, "gpus"))
 			j.Submit = int64(i)
@@ -72,9 +74,9 @@ func TestAPlanThatNothingOvertookIsTakenWhole(t *testing.T) {
 	}
 }
 
-// overtaken is a pool in which the next plan starts j on n and k on m.
+// overtaken is a pool in which the next plan starts j on n and k on o.
 func overtaken(t *testing.T) *pool {
-	p := newPool(t, two(0), gpuNode("n", 4), gpuNode("m", 4))
+	p := newPool(t, two(0), gpuNode("n", 4), gpuNode("o", 4))
 	p.apply(ledger.JobSubmitted{Job: gangOf("j", "root.a", 4, 4, 1)}, ledger.JobSubmitted{Job: gangOf("k", "root.b", 4, 4, 1)})
 	return p
 }
@@ -85,7 +87,7 @@ func TestOnlyTheUnitsThatAnEventOvertookAreStale(t *testing.T) {
 	few := two(0)
 	few.Root.Children[1].MaxApps = 1
 	few.Root.MaxApps = 1
-	cordoned, smaller, retyped := gpuNode("m", 4), gpuNode("m", 2), gpuNode("n", 4)
+	cordoned, smaller, retyped := gpuNode("o", 4), gpuNode("o", 2), gpuNode("n", 4)
 	cordoned.Unschedulable = true
 	retyped.Taints = []spec.Taint{{Key: "lab"}}
 	for _, c := range []struct {
@@ -94,9 +96,9 @@ func TestOnlyTheUnitsThatAnEventOvertookAreStale(t *testing.T) {
 		starts, stale string
 	}{
 		{"nothing that matters", ledger.NodeAdded{Node: gpuNode("z", 4)}, "j×4 k×4 ", ""},
-		{"a node is gone", ledger.NodeRemoved{Name: "m"}, "j×4 ", "k: node m is gone or closed; "},
-		{"a node is cordoned", ledger.NodeAdded{Node: cordoned}, "j×4 ", "k: node m is gone or closed; "},
-		{"a node lost GPUs", ledger.NodeAdded{Node: smaller}, "j×4 ", "k: node m changed; "},
+		{"a node is gone", ledger.NodeRemoved{Name: "o"}, "j×4 ", "k: node o is gone or closed; "},
+		{"a node is cordoned", ledger.NodeAdded{Node: cordoned}, "j×4 ", "k: node o is gone or closed; "},
+		{"a node lost GPUs", ledger.NodeAdded{Node: smaller}, "j×4 ", "k: node o has no room; "},
 		{"a node has a taint", ledger.NodeAdded{Node: retyped}, "k×4 ", "j: node n changed; "},
 		{"a job is gone", ledger.JobGone{ID: "j"}, "k×4 ", "j: the job is gone; "},
 		{"a task finished before it started", ledger.TaskFinished{Job: "k", Task: 2}, "j×4 ", "k: a task is done; "},
@@ -107,9 +109,6 @@ func TestOnlyTheUnitsThatAnEventOvertookAreStale(t *testing.T) {
 			p := overtaken(t)
 			p.t = t
 			r := p.step(c.late)
-			if len(r.Taken.Binds) > 0 && r.Taken.Binds[0].Job == "j" && r.Taken.Binds[0].Node == "m" {
-				t.Fatal("the story needs j on n")
-			}
 			p.expect(r, c.starts, c.stale)
 		})
 	}
@@ -117,7 +116,7 @@ func TestOnlyTheUnitsThatAnEventOvertookAreStale(t *testing.T) {
 
 func TestWhatWasStaleStartsInTheNextCycle(t *testing.T) {
 	p := overtaken(t)
-	p.expect(p.step(ledger.NodeRemoved{Name: "m"}, ledger.NodeAdded{Node: gpuNode("o", 4)}), "j×4 ", "k: node m is gone or closed; ")
+	p.expect(p.step(ledger.NodeRemoved{Name: "o"}, ledger.NodeAdded{Node: gpuNode("p", 4)}), "j×4 ", "k: node o is gone or closed; ")
 	p.expect(p.step(), "k×4 ", "")
 }
 
