@@ -15,10 +15,9 @@ func TestAParentHoldsTheSumOfItsChildrenAfterAnySequenceOfCharges(t *testing.T) 
 	rapid.Check(t, func(t *rapid.T) {
 		tree := newTree(drawSpec(t))
 		type charge struct {
-			c    quota.Chain
-			l    amount.List
-			n    int64
-			apps int64
+			c quota.Chain
+			l amount.List
+			n int64
 		}
 		var open []charge
 		at := leaves(tree)

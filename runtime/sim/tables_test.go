@@ -1,6 +1,7 @@
 package sim_test
 
 import (
+	"bytes"
 	"compress/gzip"
 	"context"
 	"encoding/csv"
@@ -69,12 +70,11 @@ func BenchmarkOpenb(b *testing.B) {
 // publishedAllocation reads the published allocation at 130 % arrived: mean over
 // the seeds, by workload and policy.
 func publishedAllocation(b *testing.B) map[string]float64 {
-	f, err := os.Open(shared(b, "openb-2023", "published_fgd_allo_by_arrived_pct.csv.gz"))
+	packed, err := os.ReadFile(shared(b, "openb-2023", "published_fgd_allo_by_arrived_pct.csv.gz"))
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
+	z, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {
 		b.Fatal(err)
 	}
