@@ -40,9 +40,6 @@ func Run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{in: stdin, out: stdout, err: stderr}
 	root := a.root()
 	root.SetArgs(args)
-	root.SetIn(stdin)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		fmt.Fprintln(stderr, "muster: interrupted; nothing was written")
@@ -58,13 +55,16 @@ func (a *app) root() *cobra.Command {
 		a.demo(),
 		a.group("sim", "play recorded workloads on a simulated cluster", `
   muster sim run talk2
-  muster sim compare talk2 --run old=job-order:fifo --run new=job-order:fair`,
+  muster sim compare talk1 --run old=job-order:fifo --run new=job-order:fair`,
 			a.simRun(), a.simCompare(), a.simImport()),
 		a.group("check", "find every problem of a file", `
   muster check config queues.yaml
   muster check policy bin/policies/fifo.wasm`,
 			a.checkConfig(), a.checkTrace(), a.checkPolicy()),
 		a.version())
+	root.SetIn(a.in)
+	root.SetOut(a.out) // before completion is added: it keeps the stream
+	root.SetErr(a.err)
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetHelpTemplate(helpTemplate)
 	root.SetUsageTemplate(usageTemplate)

@@ -40,7 +40,7 @@ placement and admission, as the flags of `+"`sim run`"+`, and queues, which is s
 with: for each of them the first moment is named at which it decided differently.
 --partitioned adds a run in which every queue is closed at its guarantee, and says
 which queues of the others wait longer than in theirs.`, `
-  muster sim compare talk2 --run fifo=job-order:fifo --run fair=job-order:fair --partitioned
+  muster sim compare talk1 --run fifo=job-order:fifo --run fair=job-order:fair --partitioned
   muster sim compare talk1 --run builtin=job-order:fifo --run wasm=job-order:bin/policies/fifo.wasm --exit-code`,
 		"0 the runs were played, 1 it failed, 2 it was called wrongly, 3 decisions differ (with --exit-code), 130 it was interrupted",
 		cobra.ExactArgs(1), func(ctx context.Context, args []string) error { return a.compareTrace(ctx, args[0], f) })
@@ -75,9 +75,9 @@ type difference struct {
 	A    string  `json:"a"`
 	B    string  `json:"b"`
 	Same bool    `json:"same"`
-	At   float64 `json:"at_s,omitempty"`
-	InA  string  `json:"in_a,omitempty"`
-	InB  string  `json:"in_b,omitempty"`
+	At   float64 `json:"at_s"`
+	InA  string  `json:"in_a"`
+	InB  string  `json:"in_b"`
 
 	lines compare.Lines
 }

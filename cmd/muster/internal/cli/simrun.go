@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -144,7 +143,7 @@ func (f *runFlags) draw(files *output.Files, tr *trace.Trace, r *runReport) erro
 	if f.png == "" {
 		return nil
 	}
-	title := fmt.Sprintf("%s: GPUs used by %s", strings.ToUpper(tr.Name), plural(len(tr.Leaves()), "queue"))
+	title := fmt.Sprintf("%s: %s GPUs, %s", tr.Name, gpus(int64(tr.MilliGPUs())), plural(len(tr.Leaves()), "queue"))
 	return files.Write(f.png, func(w io.Writer) error { return report.PNG(w, title, r.series, pngWidth, pngHeight) })
 }
 

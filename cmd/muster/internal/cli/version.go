@@ -25,6 +25,9 @@ func (a *app) version() *cobra.Command {
 	c := a.command("version", "print which Muster this is", "", `
   muster version
   muster version -o json`, "", cobra.NoArgs, func(context.Context, []string) error {
+		if err := checkFormat(format); err != nil {
+			return err
+		}
 		v := builtFrom()
 		return a.print(format, v, func() error {
 			fmt.Fprintf(a.out, "muster %s", v.Version)

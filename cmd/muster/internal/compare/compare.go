@@ -32,7 +32,11 @@ func Of(p *plan.Plan) (d Decision, ok bool) {
 	}
 	h := sha256.New()
 	enc := json.NewEncoder(h)
-	only := plan.Plan{Now: p.Now, Binds: p.Binds, Claims: p.Claims, Ends: p.Ends, Reserved: p.Reserved}
+	only := plan.Plan{Now: p.Now, Claims: p.Claims, Ends: p.Ends, Reserved: p.Reserved}
+	for _, b := range p.Binds {
+		b.Borrowed = false // says whose the place is, not which
+		only.Binds = append(only.Binds, b)
+	}
 	for _, e := range p.Evictions {
 		e.Policy, e.Cost, e.Alternatives, e.Candidates = "", 0, 0, 0
 		only.Evictions = append(only.Evictions, e)
@@ -97,7 +101,9 @@ func Explain(ctx context.Context, k int, a, b []Decision, playA, playB Player) (
 		return Lines{}, err
 	}
 	var l Lines
-	l.A, l.B = firstDifference(textA, textB)
+	if l.A, l.B = firstDifference(textA, textB); l.A == l.B && l.A != "" {
+		l.A, l.B = l.A+" (on some devices)", l.B+" (on other devices)"
+	}
 	l.ATime, l.BTime = timeOf(k, a), timeOf(k, b)
 	switch {
 	case k >= len(a):

@@ -220,7 +220,16 @@ func (p *player) givers() string {
 	if len(out) == 0 {
 		return "Nobody had to give way."
 	}
-	return fmt.Sprintf("%s gave %s borrowed GPUs back.", strings.Join(out, " and "), gpus(p.freed))
+	return fmt.Sprintf("%s gave %s borrowed GPUs back.", listed(out), gpus(p.freed))
+}
+
+// listed is "a, b and c".
+func listed(names []string) string {
+	last := len(names) - 1
+	if last == 0 {
+		return names[0]
+	}
+	return strings.Join(names[:last], ", ") + " and " + names[last]
 }
 
 func (p *player) waitBefore() string { return median(p.beforeSwap) }

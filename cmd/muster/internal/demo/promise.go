@@ -65,7 +65,7 @@ func exactly(names []string, v trace.Interval) *promise {
 
 // nearAtEnd: when the interval ends, every queue is within so much of what it says.
 func nearAtEnd(names []string, v trace.Interval, within amount.Amount) *promise {
-	text := fmt.Sprintf("ends near the fair shares, %s (±%s, the largest gang)", amounts(names, v.Used), gpus(within))
+	text := fmt.Sprintf("ends within %s GPUs of fair shares, %s", gpus(within), amounts(names, v.Used))
 	return &promise{text: text, from: v.From, to: v.To, broken: func(s *state, _ spec.Duration, last bool) string {
 		for i, want := range v.Used {
 			used := s.queues[i].used

@@ -152,7 +152,7 @@ func fiveQueues(o Policies) *story {
 func comes(s *story, i int) func(*player) string {
 	return func(p *player) string {
 		q := p.now.queues[i]
-		text := fmt.Sprintf("%s comes. Its guarantee of %s is back at once: it holds %s. %s",
+		text := fmt.Sprintf("%s comes and gets its guarantee of %s at once: it holds %s. %s",
 			s.names[i], gpus(q.guaranteed), gpus(q.used), p.givers())
 		if i == len(s.names)-1 {
 			text += " Now all five are busy, and each holds its guarantee."

@@ -3,7 +3,6 @@ package demo
 import (
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 
 	"github.com/musterhq/muster/builtin/plan"
@@ -32,7 +31,7 @@ func (p *player) verdict(res *sim.Result) bool {
 	}
 	swap := clock(p.story.swapAt)
 	ok, failure := p.swapped()
-	line(ok, swap, fmt.Sprintf("policy %s orders until the swap, %s from then on, no cycle used both",
+	line(ok, swap, fmt.Sprintf("%s orders jobs until the swap, then %s; no cycle used both",
 		p.story.policies.Order.Info().Name, p.story.policies.Next.Info().Name), failure)
 	calls, failure := answered(res.Policies)
 	line(failure == "", "always", fmt.Sprintf("the Wasm policies answered all of their %d calls themselves", calls), failure)
@@ -97,7 +96,10 @@ func (p *player) policyLines() []string {
 	}{{policies.JobOrder, "job order"}, {policies.QueueShares, "queue shares"}, {policies.VictimCosts, "victim costs"}} {
 		line := fmt.Sprintf("%-13s not asked yet", k.what)
 		if u := p.calls[k.kind.String()]; u != nil {
-			line = fmt.Sprintf("%-13s %-30s %7s calls", k.what, identity(u), strconv.Itoa(u.Calls))
+			line = fmt.Sprintf("%-13s %-27s %7d calls", k.what, identity(u), u.Calls)
+		}
+		if k.kind == policies.JobOrder && len(p.orders) > 1 {
+			line += "   swapped in at " + clock(p.story.swapAt)
 		}
 		out = append(out, line)
 	}
