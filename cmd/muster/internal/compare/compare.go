@@ -101,10 +101,11 @@ func Explain(ctx context.Context, k int, a, b []Decision, playA, playB Player) (
 		return Lines{}, err
 	}
 	var l Lines
-	if l.A, l.B = firstDifference(textA, textB); l.A == l.B && l.A != "" {
+	l.A, l.B = firstDifference(textA, textB)
+	l.ATime, l.BTime = timeOf(k, a), timeOf(k, b)
+	if l.A == l.B && l.ATime == l.BTime { // the text names nodes, not devices
 		l.A, l.B = l.A+" (on some devices)", l.B+" (on other devices)"
 	}
-	l.ATime, l.BTime = timeOf(k, a), timeOf(k, b)
 	switch {
 	case k >= len(a):
 		l.Now = l.BTime

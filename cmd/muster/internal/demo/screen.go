@@ -81,11 +81,19 @@ func (v *screen) picture(p *player, at spec.Time) []string {
 		if i > 0 {
 			head = "       "
 		}
-		lines = append(lines, v.paint(cyan, head)+l)
+		lines = append(lines, v.paint(cyan, head)+clip(l, v.width-len(head)))
 	}
 	lines = append(lines, "")
 	room := max(4, min(12, v.height-1-len(lines)))
 	return append(lines, v.sentences(room)...)
+}
+
+// clip cuts a text at so many characters.
+func clip(text string, most int) string {
+	if r := []rune(text); len(r) > most {
+		return string(r[:most])
+	}
+	return text
 }
 
 func (v *screen) title(p *player, at spec.Time) string {

@@ -96,10 +96,10 @@ func (p *player) policyLines() []string {
 	}{{policies.JobOrder, "job order"}, {policies.QueueShares, "queue shares"}, {policies.VictimCosts, "victim costs"}} {
 		line := fmt.Sprintf("%-13s not asked yet", k.what)
 		if u := p.calls[k.kind.String()]; u != nil {
-			line = fmt.Sprintf("%-13s %-27s %7d calls", k.what, identity(u), u.Calls)
+			line = fmt.Sprintf("%-13s %-25s %6d calls", k.what, identity(u), u.Calls)
 		}
 		if k.kind == policies.JobOrder && len(p.orders) > 1 {
-			line += "   swapped in at " + clock(p.story.swapAt)
+			line += ", since " + clock(p.story.swapAt)
 		}
 		out = append(out, line)
 	}
