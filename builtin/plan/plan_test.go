@@ -35,8 +35,10 @@ func rich() *plan.Plan {
 		Ends:   []plan.End{{Job: "old", Tasks: []int32{0}, Saved: true}, {Job: "older", Tasks: []int32{1}}},
 		Claims: []plan.Claim{{Job: "heir", Task: 0, Node: "n1", Devices: 0b1111, Unit: 1, Until: 430 * s}, {Job: "heir", Task: 1, Node: "n2", Devices: 1, Unit: 1, Until: 430 * s}},
 		Binds: []plan.Bind{
-			{Job: "gang", Task: 0, Node: "n3", Devices: 1, Unit: 2}, {Job: "gang", Task: 1, Node: "n3", Devices: 2, Unit: 2},
-			{Job: "gang", Group: 1, Task: 2, Node: "n4", Unit: 2, Borrowed: true}, {Job: "single", Task: 0, Node: "n3", Devices: 1 << 63, Unit: 3, Nominated: true},
+			{Job: "gang", Task: 0, Node: "n3", Devices: 1, Unit: 2},
+			{Job: "gang", Task: 1, Node: "n3", Devices: 2, Unit: 2},
+			{Job: "gang", Group: 1, Task: 2, Node: "n4", Unit: 2, Borrowed: true},
+			{Job: "single", Task: 0, Node: "n3", Devices: 1 << 63, Unit: 3, Nominated: true},
 		},
 		Reserved: []plan.Reservation{{Node: "n5", Job: "huge", Until: 400 * s}, {Node: "n6", Job: "done"}},
 		Pending: []plan.Pending{

@@ -77,11 +77,19 @@ func drawEvent(t *rapid.T) ledger.Event {
 	size := rapid.Int64Range(0, 5).Draw(t, "size")
 	job := gangOf(id, rapid.SampledFrom([]string{"root.a", "root.b", "root", "x"}).Draw(t, "queue"), rapid.Int64Range(0, 4).Draw(t, "min"), size, rapid.Int64Range(0, 3).Draw(t, "gpus"))
 	return rapid.SampledFrom([]ledger.Event{
-		ledger.NodeAdded{Node: gpuNode(node, rapid.Int64Range(-1, 8).Draw(t, "capacity"))}, ledger.NodeRemoved{Name: node},
-		ledger.JobSubmitted{Job: job}, ledger.JobSubmitted{Job: job}, ledger.JobSubmitted{Job: job},
-		ledger.JobGone{ID: id}, ledger.JobPriority{ID: id, Priority: size}, ledger.TaskFinished{Job: id, Task: task},
-		ledger.TaskLost{Job: id, Task: task}, ledger.TaskReleased{Job: id, Task: task}, ledger.Evicted{Job: id, Tasks: some},
-		ledger.BindFailed{Job: id, Tasks: some}, ledger.Saved{Job: id},
+		ledger.NodeAdded{Node: gpuNode(node, rapid.Int64Range(-1, 8).Draw(t, "capacity"))},
+		ledger.NodeRemoved{Name: node},
+		ledger.JobSubmitted{Job: job},
+		ledger.JobSubmitted{Job: job},
+		ledger.JobSubmitted{Job: job},
+		ledger.JobGone{ID: id},
+		ledger.JobPriority{ID: id, Priority: size},
+		ledger.TaskFinished{Job: id, Task: task},
+		ledger.TaskLost{Job: id, Task: task},
+		ledger.TaskReleased{Job: id, Task: task},
+		ledger.Evicted{Job: id, Tasks: some},
+		ledger.BindFailed{Job: id, Tasks: some},
+		ledger.Saved{Job: id},
 		ledger.QueuesChanged{Tree: two(size)},
 		ledger.QueuesChanged{Tree: spec.Tree{Root: &spec.Queue{Name: "root", Children: []*spec.Queue{{Name: "b", Max: spec.GPUs(size)}}}}},
 	}).Draw(t, "event")
