@@ -134,6 +134,16 @@ func TestSurplusJoinsOneByOneInOrderOfDeclaration(t *testing.T) {
 	}
 }
 
+func TestTasksThatAreDoneAreNoLongerNeededForTheGang(t *testing.T) {
+	y := newYard(pack.Fragmentation, nil)
+	y.node("a", "", 4)
+	j := y.job("j", workers(3, 5, 1000))
+	y.w.Finish(&j.Tasks[0])
+	if placed, _ := gang.Place(y.x, y.w, j, world.Bound, 0); len(placed) != 2 {
+		t.Errorf("one of three is done, two must start together, placed %d", len(placed))
+	}
+}
+
 func TestAJobWithAllItsTasksHasNoSurplus(t *testing.T) {
 	y := newYard(pack.Fragmentation, nil)
 	y.node("a", "", 4)

@@ -155,6 +155,7 @@ func limited(q *spec.Queue, limits ...spec.Limit) *spec.Queue {
 func TestANamedUserHasTheFirstLimitThatNamesHimAndOthersTheWildcardEachForHimself(t *testing.T) {
 	tree := newTree(queue("root", limited(queue("ml"),
 		spec.Limit{Users: []string{"*"}, Max: spec.GPUs(2)},
+		spec.Limit{Users: []string{"*"}, Max: spec.GPUs(1)}, // the first wildcard holds
 		spec.Limit{Users: []string{"ann", "bob"}, Max: spec.GPUs(5)},
 		spec.Limit{Users: []string{"ann"}, Max: spec.GPUs(9)})))
 	ann, bob := chainOf(t, tree, "ml", "ann"), chainOf(t, tree, "ml", "bob")
