@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -35,9 +36,11 @@ type app struct {
 
 // Run runs the program and returns its exit code.
 func Run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	a := &app{in: stdin, out: stdout, err: stderr}
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
+	out := &sticky{w: stdout}
+	a := &app{in: stdin, out: out, err: stderr}
 	root := a.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
@@ -45,7 +48,24 @@ func Run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "muster: interrupted; nothing was written")
 		return exitInterrupted
 	}
+	if err == nil && out.err != nil {
+		err = failed("is the disk full, or the reader of the pipe gone?", "cannot write the answer: %w", out.err)
+	}
 	return a.report(err)
+}
+
+// sticky is a stream that remembers the first failure of a write.
+type sticky struct {
+	w   io.Writer
+	err error
+}
+
+func (s *sticky) Write(b []byte) (int, error) {
+	n, err := s.w.Write(b)
+	if s.err == nil {
+		s.err = err
+	}
+	return n, err
 }
 
 func (a *app) root() *cobra.Command {
@@ -160,6 +180,9 @@ func sentence(short string) string { return strings.ToUpper(short[:1]) + short[1
 
 // terminal is a stream's file if it is a terminal, else nil.
 func terminal(w io.Writer) *os.File {
+	if s, is := w.(*sticky); is {
+		w = s.w
+	}
 	f, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return nil

@@ -149,6 +149,23 @@ func TestCtrlCEndsARunAndWritesNothing(t *testing.T) {
 	}
 }
 
+// full is a disk that is.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+func TestAnAnswerThatCanNotBeWrittenIsAFailure(t *testing.T) {
+	for _, format := range []string{"text", "json"} {
+		var errs bytes.Buffer
+		if code := Run([]string{"sim", "run", "talk1", "-o", format}, strings.NewReader(""), full{}, &errs); code != exitFailed {
+			t.Errorf("%s: exit code %d", format, code)
+		}
+		if !strings.Contains(errs.String(), syscall.ENOSPC.Error()) {
+			t.Errorf("%s: %q", format, errs.String())
+		}
+	}
+}
+
 func TestAPolicyThatFailedInTheRunIsTold(t *testing.T) {
 	var errs bytes.Buffer
 	a := &app{err: &errs}

@@ -37,10 +37,10 @@ noteworthy moment, without pauses. NO_COLOR is honoured.`, `
   muster demo --story five --fast --plain`,
 		"0 every promise was kept, 1 one was broken or the demo could not run, 2 it was called wrongly, 130 it was interrupted",
 		cobra.NoArgs, func(ctx context.Context, _ []string) error { return a.playDemo(ctx, f) })
-	c.Flags().StringVar(&f.story, "story", "all", "which story to play: two, five or all")
+	c.Flags().StringVar(&f.story, "story", "all", "`STORY` to play: two, five or all")
 	c.Flags().BoolVar(&f.fast, "fast", false, "without pauses")
 	c.Flags().BoolVar(&f.plain, "plain", false, "print lines even on a terminal")
-	c.Flags().StringVar(&f.policies, "policies", "", "folder of the Wasm policies (default: policies beside this program, then bin/policies)")
+	c.Flags().StringVar(&f.policies, "policies", "", "`DIR` of the Wasm policies (default: policies beside this program, then bin/policies)")
 	c.Flags().BoolVar(&f.unprotected, "without-preemption", false, "break the promise, to see that the demo notices")
 	if err := c.Flags().MarkHidden("without-preemption"); err != nil {
 		panic(err) // the flag is defined above

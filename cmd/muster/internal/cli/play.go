@@ -24,11 +24,11 @@ import (
 // policyFlags name the policies of a run.
 func policyFlags(c *cobra.Command, n *policyset.Names) {
 	f := c.Flags()
-	f.StringVar(&n.JobOrder, "job-order", "", "order of jobs in every queue: "+list(order.Names(policies.JobOrder))+" (default: what the queues say, else fifo)")
-	f.StringVar(&n.Fairness, "fairness", "", "shares of queues: "+list(order.Names(policies.QueueShares)))
-	f.StringVar(&n.Victims, "victims", "", "cost of victims: "+list(order.Names(policies.VictimCosts)))
-	f.StringVar(&n.Placement, "placement", "", "choice of nodes: fragmentation, binpack or spread")
-	f.StringVar(&n.Admission, "admission", "", "folder of admission rules in Rego")
+	f.StringVar(&n.JobOrder, "job-order", "", "`POLICY` that orders the jobs of a queue: "+list(order.Names(policies.JobOrder))+" (default: what the queues say, else fifo)")
+	f.StringVar(&n.Fairness, "fairness", "", "`POLICY` of the queues' shares: "+list(order.Names(policies.QueueShares)))
+	f.StringVar(&n.Victims, "victims", "", "`POLICY` of the victims' costs: "+list(order.Names(policies.VictimCosts)))
+	f.StringVar(&n.Placement, "placement", "", "`STRATEGY` of choosing nodes: fragmentation, binpack or spread")
+	f.StringVar(&n.Admission, "admission", "", "`DIR` with admission rules in Rego")
 }
 
 // timeFlags say how time passes in a run.

@@ -45,14 +45,14 @@ which queues of the others wait longer than in theirs.`, `
 		"0 the runs were played, 1 it failed, 2 it was called wrongly, 3 decisions differ (with --exit-code), 130 it was interrupted",
 		cobra.ExactArgs(1), func(ctx context.Context, args []string) error { return a.compareTrace(ctx, args[0], f) })
 	fl := c.Flags()
-	fl.StringArrayVar(&f.runs, "run", nil, "NAME=KEY:VALUE,… (repeat it)")
+	fl.StringArrayVar(&f.runs, "run", nil, "a run, `NAME=KEY:VALUE,…` (repeat it)")
 	fl.BoolVar(&f.partitioned, "partitioned", false, "add a run without sharing, and compare waits with it")
 	fl.BoolVar(&f.exitCode, "exit-code", false, "exit with 3 if any run decides differently from the first")
 	f.addShape(c)
 	f.timeFlags.add(c)
 	f.addLoad(c)
 	formatFlag(c, &f.format)
-	fl.StringVar(&f.html, "html", "", "write a report with plots that opens offline")
+	fl.StringVar(&f.html, "html", "", "write a report with plots that opens offline to `FILE`")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "no progress and no remarks")
 	fl.BoolVar(&f.progress, "progress", false, "draw progress even if stderr is no terminal")
 	return c

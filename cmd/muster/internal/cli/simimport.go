@@ -27,7 +27,7 @@ gets jobs.csv, nodes.csv and queues.csv. docs/trace-format.md describes both.`, 
 	f.addShape(c)
 	f.addPool(c)
 	f.addLoad(c)
-	c.Flags().StringVarP(&to, "output", "o", "", "file or folder to write (required)")
+	c.Flags().StringVarP(&to, "output", "o", "", "`FILE|DIR` to write (required)")
 	return c
 }
 

@@ -45,9 +45,9 @@ goes to stderr. The same trace, policies and seed give the same report.`, `
 	f.timeFlags.add(c)
 	f.addLoad(c)
 	formatFlag(c, &f.format)
-	c.Flags().StringVar(&f.html, "html", "", "write a report with plots that opens offline")
-	c.Flags().StringVar(&f.png, "png", "", "write the picture of used GPUs over time")
-	c.Flags().StringVar(&f.plan, "events", "", "write every plan as a line of JSON")
+	c.Flags().StringVar(&f.html, "html", "", "write a report with plots that opens offline to `FILE`")
+	c.Flags().StringVar(&f.png, "png", "", "write the picture of used GPUs over time to `FILE`")
+	c.Flags().StringVar(&f.plan, "events", "", "write every plan as a line of JSON to `FILE`")
 	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "no progress and no remarks")
 	c.Flags().BoolVar(&f.progress, "progress", false, "draw progress even if stderr is no terminal")
 	return c

@@ -32,12 +32,12 @@ func (t *traceFlags) addLoad(c *cobra.Command) {
 	for _, known := range trace.Formats() {
 		names = append(names, known.Name)
 	}
-	f.StringVar(&t.o.Format, "format", "", "format of the trace: "+strings.Join(names, ", ")+" (default: by its content)")
-	f.Int64Var(&t.o.Nodes, "nodes", 0, "number of nodes, for formats that describe no cluster")
-	f.Int64Var(&t.o.GPUsPerNode, "gpus-per-node", 0, "GPUs of each of them")
-	f.StringVar(&t.o.NodeFile, "node-file", "", "node list of openb and csv (default: beside the jobs)")
-	f.StringVar(&t.o.QueueFile, "queue-file", "", "queue list of csv, nodes per virtual cluster of philly (default: beside the jobs)")
-	f.StringVar(&t.o.WarmupFile, "warmup-file", "", "philly jobs that come before those that count")
+	f.StringVar(&t.o.Format, "format", "", "`FORMAT` of the trace: "+strings.Join(names, ", ")+" (default: by its content)")
+	f.Int64Var(&t.o.Nodes, "nodes", 0, "`NUMBER` of nodes, for formats that describe no cluster")
+	f.Int64Var(&t.o.GPUsPerNode, "gpus-per-node", 0, "`NUMBER` of GPUs of each of them")
+	f.StringVar(&t.o.NodeFile, "node-file", "", "`FILE` with the nodes of openb and csv (default: beside the jobs)")
+	f.StringVar(&t.o.QueueFile, "queue-file", "", "`FILE` with the queues of csv, or the nodes per virtual cluster of philly (default: beside the jobs)")
+	f.StringVar(&t.o.WarmupFile, "warmup-file", "", "`FILE` with philly jobs that come before those that count")
 	f.BoolVar(&t.o.Static, "static", false, "read openb as a fill without time")
 	f.BoolVar(&t.o.PerfectEstimates, "perfect-estimates", false, "declare every job's true run time to the scheduler")
 }
@@ -45,9 +45,9 @@ func (t *traceFlags) addLoad(c *cobra.Command) {
 // addShape adds the flags of what is played.
 func (t *traceFlags) addShape(c *cobra.Command) {
 	f := c.Flags()
-	f.StringVar(&t.queues, "queues", "", "queues.yaml whose default partition replaces the trace's queues")
-	f.Int64Var(&t.fill, "fill", 0, "fill the cluster without time until so many permille of its GPUs are asked for (1300 is the published experiment)")
-	f.Uint64Var(&t.seed, "seed", 0, fmt.Sprintf("of --fill (default %d); else shuffles the events of one instant, 0 keeps their order", defaultFillSeed))
+	f.StringVar(&t.queues, "queues", "", "`FILE` queues.yaml whose default partition replaces the trace's queues")
+	f.Int64Var(&t.fill, "fill", 0, "fill the cluster without time until so many `PERMILLE` of its GPUs are asked for (1300 is the published experiment)")
+	f.Uint64Var(&t.seed, "seed", 0, fmt.Sprintf("`NUMBER` that draws the jobs of --fill (default %d); else shuffles the events of one instant, 0 keeps their order", defaultFillSeed))
 }
 
 func (t *traceFlags) addPool(c *cobra.Command) {

@@ -65,7 +65,7 @@ func builtFrom() versionInfo {
 }
 
 func formatFlag(c *cobra.Command, to *string) {
-	c.Flags().StringVarP(to, "output", "o", "text", "text, json or yaml")
+	c.Flags().StringVarP(to, "output", "o", "text", "`FORMAT` of the answer: text, json or yaml")
 }
 
 // print writes a value in the format asked for; text writes it for people.
