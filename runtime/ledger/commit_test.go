@@ -172,6 +172,58 @@ func TestAPreemptorAndItsVictimsAreOneUnit(t *testing.T) {
 	}
 }
 
+// harmless is an event that makes the ledger verify a plan and changes nothing.
+var harmless = ledger.Saved{Job: "v"}
+
+func TestAPlanThatNothingTouchedIsTakenAsIfNothingHadCome(t *testing.T) {
+	for name, make := range map[string]func() *pool{
+		"a gang that starts and preempts for its surplus": func() *pool {
+			p := newPool(t, two(3), gpuNode("n", 2))
+			p.apply(ledger.JobSubmitted{Job: gangOf("v", "root.b", 0, 2, 1)})
+			p.step()
+			p.now += 3600 * spec.Second
+			p.apply(ledger.NodeAdded{Node: gpuNode("x", 1)}, ledger.JobSubmitted{Job: gangOf("heir", "root.a", 1, 3, 1)})
+			return p
+		},
+		"two preemptors on one node": func() *pool {
+			p := newPool(t, two(2), gpuNode("n", 2))
+			p.apply(ledger.JobSubmitted{Job: gangOf("v", "root.b", 1, 1, 1)}, ledger.JobSubmitted{Job: gangOf("w", "root.b", 1, 1, 1)})
+			p.step()
+			p.now += 3600 * spec.Second
+			p.apply(ledger.JobSubmitted{Job: gangOf("heir", "root.a", 1, 1, 1)}, ledger.JobSubmitted{Job: gangOf("twin", "root.a", 1, 1, 1)})
+			return p
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			whole, verified := make(), make()
+			a, b := whole.step(), verified.step(harmless)
+			if len(a.Taken.Evictions) < 2 || len(a.Taken.Claims) < 2 {
+				t.Fatalf("the story needs two preemptions: %s", a.Taken.JSON())
+			}
+			if len(b.Stale) != 0 || len(b.Taken.Evictions) != len(a.Taken.Evictions) || len(b.Taken.Claims) != len(a.Taken.Claims) || len(b.Taken.Binds) != len(a.Taken.Binds) {
+				t.Errorf("stale %v\nwhole    %s\nverified %s", b.Stale, a.Taken.JSON(), b.Taken.JSON())
+			}
+			if x, y := whole.l.World().Digest(), verified.l.World().Digest(); x != y {
+				t.Errorf("whole\n%s\nverified\n%s", x, y)
+			}
+			verified.audit()
+		})
+	}
+}
+
+func TestSurplusIsNotReclaimedForAGangThatBrokeUp(t *testing.T) {
+	p := newPool(t, two(3), gpuNode("n", 1))
+	p.apply(ledger.JobSubmitted{Job: gangOf("v", "root.b", 1, 1, 1)})
+	p.step()
+	p.now += 3600 * spec.Second
+	p.apply(ledger.NodeAdded{Node: gpuNode("x", 2)}, ledger.JobSubmitted{Job: gangOf("heir", "root.a", 2, 3, 1)})
+	r := p.step(ledger.NodeRemoved{Name: "x"})
+	if len(r.Taken.Evictions) != 0 || len(r.Taken.Claims) != 0 || len(r.Stale) != 2 {
+		t.Errorf("the gang of heir has no node, but its surplus evicts v: %s, stale %v", r.Taken.JSON(), r.Stale)
+	}
+	p.audit()
+}
+
 func TestVictimsOfAnEarlierPlanMakeRoomWhenTheyAreGone(t *testing.T) {
 	p := reclaiming(t, 0)
 	r := p.step()

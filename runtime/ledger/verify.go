@@ -1,12 +1,14 @@
 package ledger
 
 import (
+	"slices"
+
 	"github.com/musterhq/muster/builtin/plan"
 	"github.com/musterhq/muster/builtin/world"
 )
 
-// verify takes the units of a plan that still hold, in the order of the plan:
-// first the ends of notices, then preemptors with their victims, then starts.
+// verify takes the units of a plan that still hold: first the ends of notices,
+// then preemptors with their victims and starts in the order of deciding.
 func (l *Ledger) verify(p *plan.Plan) (*plan.Plan, []Stale) {
 	v := &verifier{l: l, w: l.world, from: p, to: &plan.Plan{Cycle: p.Cycle, Now: p.Now, Policies: p.Policies, Events: p.Events, Wake: p.Wake}}
 	for _, e := range p.Ends {
@@ -17,18 +19,29 @@ func (l *Ledger) verify(p *plan.Plan) (*plan.Plan, []Stale) {
 			v.reservation(r)
 		}
 	}
-	for _, unit := range unitsOf(p.Claims, func(c plan.Claim) int32 { return c.Unit }) {
-		v.preemptor(unit)
-	}
-	for _, unit := range unitsOf(p.Binds, func(b plan.Bind) int32 { return b.Unit }) {
-		v.start(unit)
-	}
+	v.units()
 	for _, r := range p.Reserved {
 		if r.Until != 0 {
 			v.reservation(r)
 		}
 	}
 	return v.to, v.stale
+}
+
+// units takes preemptors and starts in the order in which they were decided, which
+// their numbers tell: a later one may build on an earlier one.
+func (v *verifier) units() {
+	claims := unitsOf(v.from.Claims, func(c plan.Claim) int32 { return c.Unit })
+	binds := unitsOf(v.from.Binds, func(b plan.Bind) int32 { return b.Unit })
+	for len(claims)+len(binds) > 0 {
+		if len(binds) == 0 || len(claims) > 0 && claims[0][0].Unit < binds[0][0].Unit {
+			v.preemptor(claims[0])
+			claims = claims[1:]
+			continue
+		}
+		v.start(binds[0])
+		binds = binds[1:]
+	}
 }
 
 // end takes the end of a notice for the victims that have not left by themselves.
@@ -50,6 +63,7 @@ type verifier struct {
 	w        *world.World
 	from, to *plan.Plan
 	stale    []Stale
+	leaving  []*world.Task // victims of the preemptors taken so far
 }
 
 // unitsOf splits a list at the changes of its unit numbers.
@@ -165,18 +179,27 @@ func (v *verifier) preemptor(unit []plan.Claim) {
 		return
 	}
 	for _, e := range victims {
-		j := v.w.Job(e.Job)
-		for _, i := range e.Tasks {
-			v.w.Evict(&j.Tasks[i])
-		}
+		v.evict(e)
 	}
 	for _, c := range unit {
 		j := v.w.Job(id)
 		n, _ := v.w.NodeNamed(c.Node)
 		v.w.Place(&j.Tasks[c.Task], n, c.Devices, world.Claimed, v.from.Now)
 	}
-	v.to.Evictions = append(v.to.Evictions, victims...)
 	v.to.Claims = append(v.to.Claims, unit...)
+}
+
+// evict takes an eviction, unless it was taken for another unit of the same job.
+func (v *verifier) evict(e plan.Eviction) {
+	j := v.w.Job(e.Job)
+	if slices.Contains(v.leaving, &j.Tasks[e.Tasks[0]]) {
+		return
+	}
+	for _, i := range e.Tasks {
+		v.w.Evict(&j.Tasks[i])
+		v.leaving = append(v.leaving, &j.Tasks[i])
+	}
+	v.to.Evictions = append(v.to.Evictions, e)
 }
 
 func (v *verifier) victimsFor(id string) (out []plan.Eviction) {
@@ -188,14 +211,21 @@ func (v *verifier) victimsFor(id string) (out []plan.Eviction) {
 	return out
 }
 
-// trial releases the victims and places the claims on what is then free.
+// trial releases the victims, those taken before too, and places the claims on
+// what is then free.
 func (v *verifier) trial(unit []plan.Claim, victims []plan.Eviction) string {
+	for _, t := range v.leaving {
+		v.w.Release(t)
+	}
 	for _, e := range victims {
 		j := v.w.Job(e.Job)
 		if j == nil {
 			return "victim " + e.Job + " is gone"
 		}
 		for _, i := range e.Tasks {
+			if int(i) < len(j.Tasks) && slices.Contains(v.leaving, &j.Tasks[i]) {
+				continue
+			}
 			if int(i) >= len(j.Tasks) || j.Tasks[i].State != world.Bound {
 				return "victim " + e.Job + " no longer runs"
 			}
