@@ -1,6 +1,8 @@
 package cycle
 
 import (
+	"slices"
+
 	"github.com/musterhq/muster/builtin/plan"
 	"github.com/musterhq/muster/builtin/quota"
 	"github.com/musterhq/muster/builtin/spec"
@@ -15,6 +17,10 @@ import (
 // queue.
 func (c *cycle) preempt(j *world.Job, owed bool, block *quota.Block) bool {
 	var why string
+	if leaving(j) {
+		c.noteVerdict(j, "some of its own tasks are still leaving")
+		return false
+	}
 	if owed {
 		var got *victim.Outcome
 		if got, why = c.searcher().Reclaim(j); got != nil {
@@ -25,6 +31,7 @@ func (c *cycle) preempt(j *world.Job, owed bool, block *quota.Block) bool {
 	}
 	if block != nil && (block.TooMany || block.Forever) || !c.outranks(j) {
 		c.noteVerdict(j, why)
+		c.wakeForFresh(owed)
 		return false
 	}
 	got, reason := c.searcher().Priority(j)
@@ -36,7 +43,26 @@ func (c *cycle) preempt(j *world.Job, owed bool, block *quota.Block) bool {
 		why = reason
 	}
 	c.noteVerdict(j, why)
+	c.wakeForFresh(true)
 	return false
+}
+
+// leaving says whether tasks of the job are victims that still run: until they are
+// gone it evicts nobody else.
+func leaving(j *world.Job) bool {
+	return slices.ContainsFunc(j.Tasks, func(t world.Task) bool { return t.State == world.Releasing })
+}
+
+// freshFor is how long after this instant tasks that started in it are looked at
+// as victims at the latest: what starts now is none now.
+const freshFor = spec.Second
+
+// wakeForFresh asks for another cycle if a preemptor may only have failed because
+// some tasks have just started.
+func (c *cycle) wakeForFresh(mayPreempt bool) {
+	if mayPreempt && c.newestStart() == c.now {
+		c.wakeAt(c.now + freshFor)
+	}
 }
 
 // outranks says whether a job of lower priority runs in the same leaf.
@@ -48,19 +74,37 @@ func (c *cycle) outranks(j *world.Job) bool {
 // lowestRunning is the lowest priority of the running jobs of a leaf, looked up
 // once per cycle for all leaves.
 func (c *cycle) lowestRunning(leaf quota.Q) (int64, bool) {
+	c.surveyRunning()
+	return c.lowest[leaf], c.hasLowest[leaf]
+}
+
+// newestStart is when the task that started last before this cycle did; now, if
+// any started in it.
+func (c *cycle) newestStart() spec.Time {
+	if len(c.out.Binds) > 0 {
+		return c.now
+	}
+	c.surveyRunning()
+	return c.newest
+}
+
+func (c *cycle) surveyRunning() {
 	if c.lowestOf != c.number {
 		c.lowestOf = c.number
 		size(&c.lowest, len(c.queues))
 		size(&c.hasLowest, len(c.queues))
 		clear(c.hasLowest)
+		c.newest = -1 << 63
 		c.w.EachPlaced(func(t *world.Task) {
 			q, p := t.Job.Queue, t.Job.Spec.Priority
+			if t.State == world.Bound {
+				c.newest = max(c.newest, t.Since)
+			}
 			if t.State == world.Bound && (!c.hasLowest[q] || p < c.lowest[q]) {
 				c.lowest[q], c.hasLowest[q] = p, true
 			}
 		})
 	}
-	return c.lowest[leaf], c.hasLowest[leaf]
 }
 
 // searcher is the cycle's victim search; it gathers and prices the candidates

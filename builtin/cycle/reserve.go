@@ -117,9 +117,9 @@ type keptNode struct {
 // liftReservations frees the nodes that are kept for gangs outside their
 // guarantees.
 func (c *cycle) liftReservations(j *world.Job) (kept []keptNode) {
-	for n := range c.w.Nodes {
+	for _, n := range c.w.Order() {
 		if o := c.w.Nodes[n].ReservedFor; o != nil && o != j && !c.insideGuarantee(o) {
-			kept = append(kept, keptNode{world.NodeIx(n), o})
+			kept = append(kept, keptNode{n, o})
 		}
 	}
 	for _, k := range kept {

@@ -98,12 +98,12 @@ func (c *cycle) dropClaims(j *world.Job) {
 // expireReservations lifts reservations of gangs that have started or gone, and
 // those whose time is over: other nodes may be better by now.
 func (c *cycle) expireReservations() {
-	for n := range c.w.Nodes {
+	for _, n := range c.w.Order() {
 		j := c.w.Nodes[n].ReservedFor
 		switch {
 		case j == nil:
 		case j.GangMissing() == 0 || j.Waiting == 0 || c.now >= j.ReservedUntil:
-			c.unreserve(world.NodeIx(n))
+			c.unreserve(n)
 		default:
 			c.wakeAt(j.ReservedUntil)
 		}

@@ -80,7 +80,8 @@ type cycle struct {
 	lowest    []int64
 	hasLowest []bool
 	lowestOf  uint64
-	searchOf  uint64 // cycle that search was reset for
+	newest    spec.Time // start of the youngest running task, for the same cycle
+	searchOf  uint64    // cycle that search was reset for
 
 	wokeForRuntime uint64
 	lastPreemption string

@@ -200,7 +200,7 @@ func (c *cycle) tell(j *world.Job, v *verdict) *plan.Why {
 		b := v.failure.Typed
 		y.Queue, _, y.Who = c.w.Quota.Describe(b.Account)
 		y.Resource, y.Used, y.Max, y.Need = c.w.Res.Name(b.Dim), b.Used, b.Max, b.Need
-	case code != plan.WaitingReservation && len(j.Groups) == 1 && c.x.Capacity(g.Shape, int64(g.Min)) < int64(max(1, g.Min)):
+	case code != plan.WaitingReservation && len(j.Groups) == 1 && c.x.Capacity(g.Shape, int64(max(1, g.Min))) < int64(max(1, g.Min)):
 		y.Code = plan.GangExceedsPool
 	}
 	v.why = y
