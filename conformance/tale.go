@@ -30,6 +30,8 @@ const maxTurns = 1000
 // Tale is one story as it unfolds: a cluster that does what it is told, at once
 // unless the story says otherwise.
 type Tale struct {
+	// After is called after every turn; nil calls nobody.
+	After func(loop.Turn)
 	// Load finds the policy of a `policy` line ("library/fifo-reversed"); nil if
 	// the teller has none.
 	Load func(source string) (policies.Policy, error)
@@ -52,7 +54,6 @@ type Tale struct {
 	chosen  []policies.Policy // by the story itself
 	uses    []plan.PolicyUse  // of the last turn that asked a policy
 	allUses []plan.PolicyUse
-	plans   []*plan.Plan
 }
 
 // run is what the cluster knows about a job and the scheduler does not.
@@ -130,7 +131,9 @@ func (t *Tale) turn() loop.Turn {
 		t.uses = turn.Taken.Policies
 		t.allUses = append(t.allUses, turn.Taken.Policies...)
 	}
-	t.plans = append(t.plans, turn.Taken)
+	if t.After != nil {
+		t.After(turn)
+	}
 	return turn
 }
 

@@ -1,0 +1,357 @@
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/musterhq/muster/builtin/cycle"
+	"github.com/musterhq/muster/builtin/plan"
+	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/runtime/ledger"
+	"github.com/musterhq/muster/runtime/loop"
+)
+
+// How a script is played; the zero value is as it is written.
+type how struct {
+	shuffle uint64                      // order of the events of a step
+	rename  func(string) string         // of nodes
+	split   bool                        // waits in two parts
+	tree    func(spec.Tree) spec.Tree   // of the queue tree
+	between func(*Tale)                 // before the turns of each step
+	late    func(*Tale, []ledger.Event) // takes the events of each step
+}
+
+// played is what came of a script.
+type played struct {
+	tale  *Tale
+	plans []*plan.Plan // those that told anything
+	found []string     // see witness
+	err   error
+}
+
+func play(s script, h how) (p *played) {
+	p = &played{tale: NewTale(context.Background(), nil)}
+	p.tale.victimsTake = s.victimsTake
+	p.tale.tree = h.treeOf(s.tree)
+	eye := &witness{tale: p.tale}
+	p.tale.After = func(t loop.Turn) {
+		eye.look(t)
+		if !t.Taken.Empty() || len(t.Taken.Pending) > 0 || len(t.Taken.Events) > 0 {
+			p.plans = append(p.plans, t.Taken)
+		}
+	}
+	for i, st := range s.steps {
+		if p.err = p.step(st, h, uint64(i)); p.err != nil {
+			break
+		}
+	}
+	p.found = eye.found
+	return p
+}
+
+func (p *played) step(st step, h how, i uint64) error {
+	waits := []spec.Duration{st.wait}
+	if h.split {
+		waits = []spec.Duration{st.wait / 3, st.wait - st.wait/3}
+	}
+	for _, d := range waits {
+		if err := p.tale.advance(d); err != nil {
+			return err
+		}
+	}
+	events := append([]ledger.Event(nil), st.events...)
+	if h.shuffle > 0 {
+		r := rand.New(rand.NewPCG(h.shuffle, i))
+		r.Shuffle(len(events), func(a, b int) { events[a], events[b] = events[b], events[a] })
+	}
+	for i, ev := range events {
+		ev = h.changed(ev)
+		p.tale.expect(ev)
+		if h.late != nil {
+			events[i] = ev
+			continue
+		}
+		p.tale.post(ev)
+	}
+	if h.late != nil {
+		h.late(p.tale, events)
+	}
+	if h.between != nil {
+		h.between(p.tale)
+	}
+	return p.tale.settle()
+}
+
+// expect notes what an event means for the cluster, as the commands of the
+// language do.
+func (t *Tale) expect(ev ledger.Event) {
+	switch e := ev.(type) {
+	case ledger.JobSubmitted:
+		t.jobs[e.Job.ID] = &run{lasts: e.Job.Duration}
+	case ledger.JobGone:
+		delete(t.jobs, e.ID)
+	}
+}
+
+func (h how) treeOf(tree spec.Tree) spec.Tree {
+	if h.tree != nil {
+		return h.tree(tree)
+	}
+	return tree
+}
+
+func (h how) changed(ev ledger.Event) ledger.Event {
+	switch e := ev.(type) {
+	case ledger.NodeAdded:
+		if h.rename != nil {
+			e.Node.Name = h.rename(e.Node.Name)
+		}
+		return e
+	case ledger.NodeRemoved:
+		if h.rename != nil {
+			e.Name = h.rename(e.Name)
+		}
+		return e
+	case ledger.QueuesChanged:
+		e.Tree = h.treeOf(e.Tree)
+		return e
+	}
+	return ev
+}
+
+// bytes are all plans, without what a comparison is to overlook.
+func (p *played) bytes(strip func(*plan.Plan)) string {
+	var b strings.Builder
+	for _, pl := range p.plans {
+		c := *pl
+		if strip != nil {
+			strip(&c)
+		}
+		b.Write(c.JSON())
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+func uncounted(p *plan.Plan) { p.Cycle = 0 }
+
+// decisions keeps what is done, and when.
+func decisions(p *plan.Plan) {
+	*p = plan.Plan{Now: p.Now, Binds: p.Binds, Claims: p.Claims, Evictions: p.Evictions, Ends: p.Ends, Reserved: p.Reserved}
+}
+
+func same(t interface {
+	Helper()
+	Fatalf(string, ...any)
+}, what, a, b string) {
+	t.Helper()
+	if a == b {
+		return
+	}
+	x, y := strings.Split(a, "\n"), strings.Split(b, "\n")
+	for i := range x {
+		if i >= len(y) || x[i] != y[i] {
+			other := "nothing"
+			if i < len(y) {
+				other = y[i]
+			}
+			t.Fatalf("%s: plans differ\n  %s\n  %s", what, x[i], other)
+		}
+	}
+	t.Fatalf("%s: more plans follow\n  %s", what, y[len(x)])
+}
+
+func healthy(t *rapid.T, p *played) {
+	t.Helper()
+	if p.err != nil {
+		t.Fatal(p.err)
+	}
+	if len(p.found) > 0 {
+		t.Fatalf("%s", strings.Join(p.found, "\n"))
+	}
+}
+
+// At every instant: usage within max, parents the sums of their children, gangs
+// whole or absent, no device or node over-committed, no queue below its guarantee
+// by reclaim.
+func TestLawEveryInstantIsSound(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) { healthy(t, play(drawScript(t), how{})) })
+}
+
+// A cycle on a frozen world that is discarded leaves it as it was, and what comes
+// after is the same as if nobody had asked.
+func TestLawWhatIfChangesNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := drawScript(t)
+		asked := play(s, how{between: func(tale *Tale) {
+			led := tale.theLoop().Ledger()
+			before := led.World().Digest()
+			cycle.Step(tale.ctx, led.Freeze(), tale.set, tale.now())
+			if errs := led.Discard(); len(errs) > 0 {
+				t.Fatal(errs)
+			}
+			if after := led.World().Digest(); before != after {
+				t.Fatalf("before\n%s\nafter\n%s", before, after)
+			}
+		}})
+		healthy(t, asked)
+		same(t, "with and without what-if", play(s, how{}).bytes(decisions), asked.bytes(decisions))
+	})
+}
+
+// The order of the events of one instant, the machine's processors and the names
+// of nodes (but for their order) mean nothing.
+func TestLawPlansDoNotDependOnOrderNamesOrProcessors(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := drawScript(t)
+		plain := play(s, how{})
+		seed := rapid.Uint64Range(1, 1<<40).Draw(t, "shuffle")
+		same(t, "shuffled", plain.bytes(nil), play(s, how{shuffle: seed}).bytes(nil))
+		renamed := play(s, how{rename: func(n string) string { return "zz" + n }}).bytes(nil)
+		same(t, "renamed", plain.bytes(nil), strings.ReplaceAll(renamed, "zz", ""))
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+		one := play(s, how{}).bytes(nil)
+		runtime.GOMAXPROCS(2)
+		same(t, "one or two processors", one, play(s, how{}).bytes(nil))
+	})
+}
+
+// Looking more often changes no decision: whatever time alone brings about, the
+// last plan has asked to be woken for.
+func TestLawSplittingTimeChangesNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := drawScript(t)
+		same(t, "split", play(s, how{}).bytes(decisions), play(s, how{split: true}).bytes(decisions))
+	})
+}
+
+// A queue without jobs and without a guarantee changes nothing for the others.
+func TestLawIdleQueueChangesNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := drawScript(t)
+		name := rapid.SampledFrom([]string{"0", "zzz"}).Draw(t, "idle queue")
+		with := play(s, how{tree: func(tree spec.Tree) spec.Tree {
+			root := *tree.Root
+			root.Children = append([]*spec.Queue{{Name: name}}, root.Children...)
+			return spec.Tree{Root: &root}
+		}})
+		healthy(t, with)
+		same(t, "with an idle queue", play(s, how{}).bytes(decisions), with.bytes(decisions))
+	})
+}
+
+// When nothing arrives any more, evictions come to an end: nobody evicts in
+// circles.
+func TestLawEvictionsEnd(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := drawScript(t)
+		tasks := 0
+		for _, st := range s.steps {
+			for _, ev := range st.events {
+				if e, ok := ev.(ledger.JobSubmitted); ok {
+					for _, g := range e.Job.Tasks {
+						tasks += int(g.Size)
+					}
+				}
+			}
+		}
+		s.steps = append(s.steps, step{wait: 24 * 3600 * spec.Second})
+		p := play(s, how{})
+		healthy(t, p)
+		last := p.tale.now() - 24*3600*spec.Second
+		evicted := 0
+		for _, pl := range p.plans {
+			if pl.Now > last {
+				evicted += len(pl.Evictions)
+			}
+		}
+		if evicted > tasks {
+			t.Fatalf("%d evictions of %d tasks in a day in which nothing arrived", evicted, tasks)
+		}
+	})
+}
+
+// Events that come while a cycle decides leave a consistent world, and are not
+// lost: a plan is taken only as far as it still holds.
+func TestLawLateEventsAreConsistent(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := drawScript(t)
+		late := how{late: (*Tale).lateTurn}
+		healthy(t, play(s, late))
+	})
+}
+
+// lateTurn takes a turn in which half of the events come after the freeze.
+func (t *Tale) lateTurn(inbox []ledger.Event) {
+	led := t.theLoop().Ledger()
+	for _, ev := range inbox[:len(inbox)/2] {
+		_ = led.Apply(t.now(), ev) // the script has events that make no sense
+	}
+	p := cycle.Step(t.ctx, led.Freeze(), t.set, t.now())
+	for _, ev := range inbox[len(inbox)/2:] {
+		_ = led.Apply(t.now(), ev)
+	}
+	r := led.Commit(p)
+	t.Act(t.now(), r)
+	if t.After != nil {
+		t.After(loop.Turn{Now: t.now(), Result: r})
+	}
+}
+
+// The world of the 60/40 story with gangs, priorities and nodes of two types gives
+// the same plan bytes for 100 orders of its events, on one processor and on two.
+func TestDeterminismOver100Shuffles(t *testing.T) {
+	s := richScript()
+	want := play(s, how{}).bytes(nil)
+	if len(want) < 10_000 {
+		t.Fatalf("the world decides too little to tell anything: %d bytes", len(want))
+	}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	for seed := uint64(1); seed <= 100; seed++ {
+		runtime.GOMAXPROCS(1 + int(seed%2))
+		if got := play(s, how{shuffle: seed}).bytes(nil); got != want {
+			same(t, fmt.Sprintf("shuffle %d, GOMAXPROCS %d (repeat: go test ./conformance -run %s)", seed, 1+seed%2, t.Name()), want, got)
+		}
+	}
+}
+
+func richScript() script {
+	s := script{tree: spec.Tree{Root: &spec.Queue{Name: "root", Children: []*spec.Queue{
+		{Name: "a", Guaranteed: spec.GPUs(60), JobOrder: "priority-fifo"},
+		{Name: "b", Guaranteed: spec.GPUs(40), Max: spec.GPUs(90), JobOrder: "fair"},
+	}}}}
+	var nodes step
+	for i := range 25 {
+		nodes.events = append(nodes.events, ledger.NodeAdded{Node: spec.Node{
+			Name: fmt.Sprintf("n%02d", i), Capacity: spec.GPUs(4), GPUType: gpuTypes[1+i%2],
+		}})
+	}
+	s.steps = append(s.steps, nodes)
+	for k, queue := range []string{"a", "b", "a", "b"} {
+		st := step{wait: 300 * spec.Second}
+		for i := range 40 {
+			size := int64(1 + (i*7+k)%5)
+			j := &spec.Job{
+				ID: fmt.Sprintf("%s%d-%02d", queue, k, i), Queue: "root." + queue, User: []string{"ann", "bob", "eve"}[i%3],
+				Priority: int64(i % 4), Submit: spec.Time(k+1) * 300 * spec.Second,
+				Tasks: []spec.TaskGroup{{Size: size, Min: size - int64(i%2)*(size-1), Request: spec.GPUs(1 + int64(i%2))}},
+			}
+			st.events = append(st.events, ledger.JobSubmitted{Job: j})
+		}
+		s.steps = append(s.steps, st)
+	}
+	for i := range 10 {
+		s.steps = append(s.steps, step{wait: 60 * spec.Second, events: []ledger.Event{
+			ledger.NodeRemoved{Name: fmt.Sprintf("n%02d", i)},
+			ledger.JobGone{ID: fmt.Sprintf("a0-%02d", 3*i)},
+			ledger.JobPriority{ID: fmt.Sprintf("b1-%02d", i), Priority: 9},
+		}})
+	}
+	return s
+}

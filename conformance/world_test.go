@@ -1,0 +1,275 @@
+package conformance
+
+import (
+	"fmt"
+	"strings"
+
+	"pgregory.net/rapid"
+
+	"github.com/musterhq/muster/builtin/amount"
+	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/runtime/ledger"
+)
+
+// script is a random small world and what happens to it: nodes and a queue tree,
+// then steps of some waiting and events of one instant.
+type script struct {
+	tree  spec.Tree
+	steps []step
+	// victimsTake is how long victims need to be gone.
+	victimsTake spec.Duration
+}
+
+type step struct {
+	wait   spec.Duration
+	events []ledger.Event
+}
+
+// writer keeps what a script has brought about so far, so that its events make
+// sense; each thing is touched once in a step, so that their order means nothing.
+type writer struct {
+	t       *rapid.T
+	now     spec.Time
+	leaves  []string
+	nodes   []string
+	jobs    []*spec.Job
+	touched map[string]bool
+	made    int
+}
+
+var gpuTypes = []string{"", "H100", "A100"}
+
+func drawScript(t *rapid.T) script {
+	w := &writer{t: t, touched: map[string]bool{}}
+	s := script{tree: w.tree(), victimsTake: rapid.SampledFrom([]spec.Duration{0, 0, 30 * spec.Second}).Draw(t, "victims take")}
+	first := step{}
+	for range rapid.IntRange(1, 4).Draw(t, "nodes") {
+		first.events = append(first.events, w.newNode())
+	}
+	s.steps = append(s.steps, first)
+	for range rapid.IntRange(1, 12).Draw(t, "steps") {
+		s.steps = append(s.steps, w.step())
+	}
+	return s
+}
+
+func (w *writer) gpus(label string, most int64) spec.Resources {
+	return spec.GPUs(rapid.Int64Range(0, most).Draw(w.t, label))
+}
+
+func (w *writer) sometimes(label string, oneIn int) bool {
+	return rapid.IntRange(1, oneIn).Draw(w.t, label) == 1
+}
+
+// tree has two or three queues below the root, some of them with two or three
+// leaves.
+func (w *writer) tree() spec.Tree {
+	w.leaves = nil
+	root := &spec.Queue{Name: "root", Parent: true}
+	for _, name := range []string{"a", "b", "c"}[:rapid.IntRange(2, 3).Draw(w.t, "queues")] {
+		q := w.queue(name)
+		root.Children = append(root.Children, q)
+		if !w.sometimes(name+" is a parent", 3) {
+			w.leaves = append(w.leaves, "root."+name)
+			continue
+		}
+		for _, below := range []string{"x", "y"} {
+			q.Children = append(q.Children, w.queue(below))
+			w.leaves = append(w.leaves, "root."+name+"."+below)
+		}
+	}
+	return spec.Tree{Root: root}
+}
+
+func (w *writer) queue(name string) *spec.Queue {
+	q := &spec.Queue{Name: name}
+	if !w.sometimes("no guarantee", 3) {
+		q.Guaranteed = w.gpus("guaranteed", 6)
+	}
+	if w.sometimes("max", 3) {
+		q.Max = w.gpus("max", 10)
+		if w.sometimes("typed max", 3) {
+			q.Max = q.Max.Set(amount.TypedGPU("H100"), amount.Amount(rapid.Int64Range(0, 8).Draw(w.t, "H100")*1000))
+		}
+	}
+	if w.sometimes("limit", 5) {
+		q.Limits = []spec.Limit{{Users: []string{"*"}, Max: w.gpus("limit", 6)}}
+	}
+	q.JobOrder = rapid.SampledFrom([]string{"", "fifo", "priority-fifo", "fair"}).Draw(w.t, "order")
+	q.StrictFIFO = w.sometimes("strict", 8)
+	q.Preemption = rapid.SampledFrom([]spec.PreemptionPolicy{"", "", "", "fence", "disabled"}).Draw(w.t, "preemption")
+	q.MinRuntime = rapid.SampledFrom([]spec.Duration{0, 0, 0, 120 * spec.Second}).Draw(w.t, "min runtime")
+	q.PreemptionDelay = rapid.SampledFrom([]spec.Duration{0, 0, 0, 90 * spec.Second}).Draw(w.t, "delay")
+	return q
+}
+
+func (w *writer) newNode() ledger.Event {
+	w.made++
+	n := spec.Node{
+		Name:     fmt.Sprintf("n%02d", w.made),
+		Capacity: w.gpus("gpus", 8).Set("cpu", amount.Amount(rapid.Int64Range(1, 16).Draw(w.t, "cpu")*1000)),
+		GPUType:  rapid.SampledFrom(gpuTypes).Draw(w.t, "type"),
+	}
+	w.nodes = append(w.nodes, n.Name)
+	w.touched[n.Name] = true
+	return ledger.NodeAdded{Node: n}
+}
+
+func (w *writer) newJob() ledger.Event {
+	w.made++
+	j := &spec.Job{
+		ID: fmt.Sprintf("j%02d", w.made), Submit: w.now,
+		Queue:    rapid.SampledFrom(w.leaves).Draw(w.t, "queue"),
+		User:     rapid.SampledFrom([]string{"ann", "bob"}).Draw(w.t, "user"),
+		Priority: rapid.Int64Range(0, 2).Draw(w.t, "priority"),
+		Duration: rapid.SampledFrom([]spec.Duration{0, 0, 60 * spec.Second, 400 * spec.Second}).Draw(w.t, "duration"),
+		Notice:   rapid.SampledFrom([]spec.Duration{0, 0, 45 * spec.Second}).Draw(w.t, "notice"),
+	}
+	j.NonPreemptible = w.sometimes("non-preemptible", 8)
+	for range rapid.SampledFrom([]int{1, 1, 1, 2}).Draw(w.t, "groups") {
+		j.Tasks = append(j.Tasks, w.group())
+	}
+	w.jobs = append(w.jobs, j)
+	return ledger.JobSubmitted{Job: j}
+}
+
+func (w *writer) group() spec.TaskGroup {
+	g := spec.TaskGroup{Size: rapid.Int64Range(1, 5).Draw(w.t, "size")}
+	g.Min = rapid.Int64Range(0, g.Size).Draw(w.t, "min")
+	if w.sometimes("whole gang", 2) {
+		g.Min = g.Size
+	}
+	g.Request = spec.Resources{}
+	milli := rapid.SampledFrom([]int64{0, 500, 1000, 1000, 1000, 2000, 4000}).Draw(w.t, "milli-GPUs")
+	if milli > 0 {
+		g.Request = g.Request.Set(amount.GPUName, amount.Amount(milli))
+	}
+	if cpu := rapid.SampledFrom([]int64{0, 0, 1000, 4000}).Draw(w.t, "cpu"); cpu > 0 || milli == 0 {
+		g.Request = g.Request.Set("cpu", amount.Amount(max(1000, cpu)))
+	}
+	if w.sometimes("typed", 4) {
+		g.GPUTypes = []string{"H100"}
+	}
+	return g
+}
+
+func (w *writer) step() step {
+	w.touched = map[string]bool{}
+	s := step{wait: rapid.SampledFrom([]spec.Duration{0, 1, 50, 130, 400}).Draw(w.t, "wait") * spec.Second}
+	w.now += s.wait
+	for range rapid.IntRange(1, 4).Draw(w.t, "events") {
+		if ev := w.event(); ev != nil {
+			s.events = append(s.events, ev)
+		}
+	}
+	return s
+}
+
+// event draws one event; nil if what it wants to touch was touched already.
+func (w *writer) event() ledger.Event {
+	kind := rapid.SampledFrom(strings.Fields("submit submit submit submit finish task lose release priority saved fail add queues")).Draw(w.t, "event")
+	switch kind {
+	case "submit":
+		return w.newJob()
+	case "add":
+		return w.newNode()
+	case "fail":
+		if n, ok := pick(w, "node", w.nodes); ok {
+			return ledger.NodeRemoved{Name: n}
+		}
+		return nil
+	case "queues":
+		return w.newTree()
+	}
+	j, ok := pick(w, "job", w.jobIDs())
+	if !ok {
+		return nil
+	}
+	task := int32(rapid.IntRange(0, 4).Draw(w.t, "task"))
+	switch kind {
+	case "finish":
+		return ledger.JobGone{ID: j}
+	case "task":
+		return ledger.TaskFinished{Job: j, Task: task}
+	case "lose":
+		return ledger.TaskLost{Job: j, Task: task}
+	case "release":
+		return ledger.TaskReleased{Job: j, Task: task}
+	case "saved":
+		return ledger.Saved{Job: j}
+	}
+	return ledger.JobPriority{ID: j, Priority: rapid.Int64Range(0, 2).Draw(w.t, "new priority")}
+}
+
+// newTree changes settings of the queues but not which there are.
+func (w *writer) newTree() ledger.Event {
+	if w.touched["queues"] {
+		return nil
+	}
+	w.touched["queues"] = true
+	old := w.leaves
+	tree := w.tree()
+	root := &spec.Queue{Name: "root", Parent: true}
+	for _, path := range old { // the old leaves, with new settings
+		parts := strings.Split(path, ".")[1:]
+		at := root
+		for _, p := range parts {
+			at = childOf(at, p, tree.Root)
+		}
+	}
+	w.leaves = old
+	return ledger.QueuesChanged{Tree: spec.Tree{Root: root}}
+}
+
+// childOf finds or makes a child, with the settings of any queue of that name.
+func childOf(q *spec.Queue, name string, from *spec.Queue) *spec.Queue {
+	for _, c := range q.Children {
+		if c.Name == name {
+			return c
+		}
+	}
+	c := &spec.Queue{Name: name}
+	if s := named(from, name); s != nil {
+		*c = *s
+		c.Children = nil
+	}
+	q.Children = append(q.Children, c)
+	return c
+}
+
+func named(q *spec.Queue, name string) *spec.Queue {
+	for _, c := range q.Children {
+		if c.Name == name {
+			return c
+		}
+		if s := named(c, name); s != nil {
+			return s
+		}
+	}
+	return nil
+}
+
+func (w *writer) jobIDs() (ids []string) {
+	for _, j := range w.jobs {
+		if j.Submit < w.now {
+			ids = append(ids, j.ID)
+		}
+	}
+	return ids
+}
+
+// pick draws one of the names that this step has not touched.
+func pick(w *writer, label string, names []string) (string, bool) {
+	var free []string
+	for _, n := range names {
+		if !w.touched[n] {
+			free = append(free, n)
+		}
+	}
+	if len(free) == 0 {
+		return "", false
+	}
+	n := rapid.SampledFrom(free).Draw(w.t, label)
+	w.touched[n] = true
+	return n, true
+}
