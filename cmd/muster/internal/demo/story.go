@@ -131,7 +131,10 @@ func fiveQueues(o Policies) *story {
 		q := p.now.queues[0]
 		text := fmt.Sprintf("q1 is alone. It has %s GPUs guaranteed and may borrow up to its max of %s: it holds %s",
 			gpus(q.guaranteed), gpus(q.max), gpus(q.used))
-		if left := q.max - q.used; left > 0 {
+		switch left := q.max - q.used; {
+		case q.waiting == 0:
+			text += ", all that its jobs ask for so far"
+		case left > 0:
 			text += fmt.Sprintf(", and its next gang needs more than the %s left", gpus(left))
 		}
 		return text + "."
