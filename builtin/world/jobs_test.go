@@ -1,6 +1,7 @@
 package world_test
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,11 +21,13 @@ func TestPendingJobsAreInOrderOfSubmitAndIDWhateverTheOrderOfArrival(t *testing.
 		q := leaf(t, w, "a")
 		var want []*world.Job
 		for _, i := range rapid.Permutation([]int{0, 1, 2, 3, 4, 5, 6, 7, 8}).Draw(t, "arrival") {
-			s := &spec.Job{ID: fmt.Sprintf("j%d", i), Submit: int64(i / 3), Tasks: []spec.TaskGroup{group(1, 1000, 0)}}
+			s := &spec.Job{ID: fmt.Sprintf("j%d", i), Submit: int64((8 - i) / 3), Tasks: []spec.TaskGroup{group(1, 1000, 0)}}
 			want = append(want, w.AddJob(s, q))
 		}
-		slices.SortFunc(want, func(a, b *world.Job) int { return strings.Compare(a.Spec.ID, b.Spec.ID) })
-		if got := w.PendingIn(q); !slices.Equal(got, want) {
+		slices.SortFunc(want, func(a, b *world.Job) int {
+			return cmp.Or(cmp.Compare(a.Spec.Submit, b.Spec.Submit), strings.Compare(a.Spec.ID, b.Spec.ID))
+		})
+		if got := w.PendingIn(q); !slices.Equal(got, want) || ids(got) != "[j6 j7 j8 j3 j4 j5 j0 j1 j2]" {
 			t.Fatalf("pending %s", ids(got))
 		}
 		if !slices.Equal(w.Jobs(), want) || w.JobCount() != len(want) {

@@ -114,6 +114,16 @@ func TestOnlyTheUnitsThatAnEventOvertookAreStale(t *testing.T) {
 	}
 }
 
+func TestATaskDoesNotStartOnADeviceThatIsGone(t *testing.T) {
+	p := newPool(t, two(0), gpuNode("n", 2))
+	p.apply(ledger.JobSubmitted{Job: gangOf("f", "root.a", 1, 1, 1)})
+	p.expect(p.step(), "f×1 ", "")
+	p.apply(ledger.JobSubmitted{Job: gangOf("j", "root.a", 1, 1, 1)})
+	r := p.step(ledger.JobGone{ID: "f"}, ledger.NodeAdded{Node: gpuNode("n", 1)})
+	p.expect(r, "", "j: node n has no room; ")
+	p.expect(p.step(), "j×1 ", "")
+}
+
 func TestWhatWasStaleStartsInTheNextCycle(t *testing.T) {
 	p := overtaken(t)
 	p.expect(p.step(ledger.NodeRemoved{Name: "o"}, ledger.NodeAdded{Node: gpuNode("p", 4)}), "j×4 ", "k: node o is gone or closed; ")

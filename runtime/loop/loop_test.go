@@ -218,6 +218,18 @@ func TestAFloodIsTakenInByPartsSoThatDecisionsComeInBetween(t *testing.T) {
 	}
 }
 
+func TestALoopThatIsFloodedGoesOnUntilAllIsTakenIn(t *testing.T) {
+	r := run(t, leaves(), clock.NewVirtual(0))
+	flood := make([]ledger.Event, 2*loop.MaxDrain+5)
+	for i := range flood {
+		flood[i] = ledger.Saved{Job: "x"}
+	}
+	r.Post(flood...)
+	if a, b, c := r.next(t).Events, r.next(t).Events, r.next(t).Events; a != loop.MaxDrain || b != loop.MaxDrain || c != 5 {
+		t.Errorf("three turns took %d, %d and %d", a, b, c)
+	}
+}
+
 // poster is an actor that answers a plan with events, as an adapter does.
 type poster struct{ p *loop.Loop }
 
