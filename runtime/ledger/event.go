@@ -184,6 +184,9 @@ func (e TaskReleased) apply(l *Ledger, now spec.Time) error {
 	if err != nil {
 		return err
 	}
+	if t.State == world.Done { // told twice
+		return nil
+	}
 	g := &t.Job.Groups[t.Group]
 	if g.Min == g.Size || t.State == world.Bound && g.Placed+g.Finished <= g.Min {
 		return refuse("gang-member", "job %s: task %d belongs to the gang of %d; end the job instead", e.Job, e.Task, g.Min-g.Finished)

@@ -184,7 +184,7 @@ func TestASurplusTaskMayGoAndDoesNotComeBackAGangMemberMayNot(t *testing.T) {
 	p := newPool(t, two(0), gpuNode("n", 8))
 	p.apply(ledger.JobSubmitted{Job: gangOf("j", "root.a", 2, 3, 1)})
 	p.step()
-	p.apply(ledger.TaskReleased{Job: "j", Task: 2})
+	p.apply(ledger.TaskReleased{Job: "j", Task: 2}, ledger.TaskReleased{Job: "j", Task: 2}) // told twice
 	p.refused(ledger.TaskReleased{Job: "j", Task: 1}, "gang-member")
 	p.expect(p.step(), "", "")
 	if j := p.job("j"); j.Placed != 2 || j.Waiting != 0 || j.Tasks[2].State != world.Done {
