@@ -188,7 +188,8 @@ func (e TaskReleased) apply(l *Ledger, now spec.Time) error {
 		return nil
 	}
 	g := &t.Job.Groups[t.Group]
-	if g.Min == g.Size || t.State == world.Bound && g.Placed+g.Finished <= g.Min {
+	placed := t.State == world.Bound || t.State == world.Claimed
+	if g.Min == g.Size || placed && g.Placed+g.Finished <= g.Min {
 		return refuse("gang-member", "job %s: task %d belongs to the gang of %d; end the job instead", e.Job, e.Task, g.Min-g.Finished)
 	}
 	if err := TaskFinished(e).apply(l, now); err != nil {

@@ -186,6 +186,9 @@ func TestASurplusTaskMayGoAndDoesNotComeBackAGangMemberMayNot(t *testing.T) {
 	p.step()
 	p.apply(ledger.TaskReleased{Job: "j", Task: 2}, ledger.TaskReleased{Job: "j", Task: 2}) // told twice
 	p.refused(ledger.TaskReleased{Job: "j", Task: 1}, "gang-member")
+	p.apply(ledger.TaskLost{Job: "j", Task: 1})
+	p.refused(ledger.TaskReleased{Job: "j", Task: 1}, "gang-member") // its place is kept
+	p.expect(p.step(), "j×1 ", "")
 	p.expect(p.step(), "", "")
 	if j := p.job("j"); j.Placed != 2 || j.Waiting != 0 || j.Tasks[2].State != world.Done {
 		t.Errorf("placed %d, waiting %d, the task is %s", j.Placed, j.Waiting, j.Tasks[2].State)
