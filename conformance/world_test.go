@@ -47,7 +47,7 @@ func drawScript(t *rapid.T) script {
 		first.events = append(first.events, w.newNode())
 	}
 	s.steps = append(s.steps, first)
-	for range rapid.IntRange(1, 12).Draw(t, "steps") {
+	for range rapid.IntRange(3, 14).Draw(t, "steps") {
 		s.steps = append(s.steps, w.step())
 	}
 	return s
@@ -58,7 +58,7 @@ func (w *writer) gpus(label string, most int64) spec.Resources {
 }
 
 func (w *writer) sometimes(label string, oneIn int) bool {
-	return rapid.IntRange(1, oneIn).Draw(w.t, label) == 1
+	return rapid.IntRange(1, oneIn).Draw(w.t, label) == oneIn // small numbers are drawn more often
 }
 
 // tree has two or three queues below the root, some of them with two or three
@@ -84,7 +84,7 @@ func (w *writer) tree() spec.Tree {
 func (w *writer) queue(name string) *spec.Queue {
 	q := &spec.Queue{Name: name}
 	if !w.sometimes("no guarantee", 3) {
-		q.Guaranteed = w.gpus("guaranteed", 6)
+		q.Guaranteed = w.gpus("guaranteed", 4)
 	}
 	if w.sometimes("max", 3) {
 		q.Max = w.gpus("max", 10)
@@ -92,7 +92,7 @@ func (w *writer) queue(name string) *spec.Queue {
 			q.Max = q.Max.Set(amount.TypedGPU("H100"), amount.Amount(rapid.Int64Range(0, 8).Draw(w.t, "H100")*1000))
 		}
 	}
-	if w.sometimes("limit", 5) {
+	if w.sometimes("limit", 8) {
 		q.Limits = []spec.Limit{{Users: []string{"*"}, Max: w.gpus("limit", 6)}}
 	}
 	q.JobOrder = rapid.SampledFrom([]string{"", "fifo", "priority-fifo", "fair"}).Draw(w.t, "order")
@@ -107,7 +107,7 @@ func (w *writer) newNode() ledger.Event {
 	w.made++
 	n := spec.Node{
 		Name:     fmt.Sprintf("n%02d", w.made),
-		Capacity: w.gpus("gpus", 8).Set("cpu", amount.Amount(rapid.Int64Range(1, 16).Draw(w.t, "cpu")*1000)),
+		Capacity: spec.GPUs(rapid.SampledFrom([]int64{4, 8, 8, 3, 0}).Draw(w.t, "gpus")).Set("cpu", amount.Amount(rapid.SampledFrom([]int64{16, 32, 6}).Draw(w.t, "cpu")*1000)),
 		GPUType:  rapid.SampledFrom(gpuTypes).Draw(w.t, "type"),
 	}
 	w.nodes = append(w.nodes, n.Name)
@@ -140,7 +140,7 @@ func (w *writer) group() spec.TaskGroup {
 		g.Min = g.Size
 	}
 	g.Request = spec.Resources{}
-	milli := rapid.SampledFrom([]int64{0, 500, 1000, 1000, 1000, 2000, 4000}).Draw(w.t, "milli-GPUs")
+	milli := rapid.SampledFrom([]int64{1000, 1000, 1000, 2000, 500, 4000, 0}).Draw(w.t, "milli-GPUs")
 	if milli > 0 {
 		g.Request = g.Request.Set(amount.GPUName, amount.Amount(milli))
 	}

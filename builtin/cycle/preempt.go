@@ -27,7 +27,7 @@ func (c *cycle) preempt(j *world.Job, owed bool, block *quota.Block) bool {
 			c.evict(j, got)
 			return true
 		}
-		c.wakeForReclaim(j)
+		c.wakeForVictims(j)
 	}
 	if block != nil && (block.TooMany || block.Forever) || !c.outranks(j) {
 		c.noteVerdict(j, why)
@@ -43,6 +43,7 @@ func (c *cycle) preempt(j *world.Job, owed bool, block *quota.Block) bool {
 		why = reason
 	}
 	c.noteVerdict(j, why)
+	c.wakeForVictims(j)
 	c.wakeForFresh(true)
 	return false
 }
@@ -168,8 +169,9 @@ func (c *cycle) victimsOf(leaf quota.Q) {
 	c.charged(leaf)
 }
 
-// wakeForReclaim asks for another cycle when time alone may allow a reclaim.
-func (c *cycle) wakeForReclaim(j *world.Job) {
+// wakeForVictims asks for another cycle when time alone may allow a preemption:
+// the job's delay ends, or victims grow out of their queues' minRuntime.
+func (c *cycle) wakeForVictims(j *world.Job) {
 	q := &c.w.Quota.Queues[j.Queue]
 	if q.PreemptionDelay > 0 {
 		c.wakeAt(j.Spec.Submit + q.PreemptionDelay)

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/musterhq/muster/builtin/plan"
+	"github.com/musterhq/muster/builtin/quota"
 	"github.com/musterhq/muster/builtin/world"
 )
 
@@ -232,12 +233,46 @@ func (v *verifier) trial(unit []plan.Claim, victims []plan.Eviction) string {
 			v.w.Release(&j.Tasks[i])
 		}
 	}
+	if why := v.belowGuarantee(unit[0].Job, victims); why != "" {
+		return why
+	}
 	for _, c := range unit {
 		if why := v.place(c.Job, c.Task, c.Node, c.Devices, world.Bound, false); why != "" {
 			return why
 		}
 	}
 	return v.apart(unit[0].Job)
+}
+
+// belowGuarantee says that a queue, just below its common ancestor with the
+// preemptor, no longer holds its guarantee without the victims of reclaim: an
+// event took what made it borrow. A unit that straddled the guarantee excuses its
+// queue.
+func (v *verifier) belowGuarantee(id string, victims []plan.Eviction) string {
+	tree, by := v.w.Quota, v.w.Job(id)
+	if by == nil {
+		return ""
+	}
+	side := func(e plan.Eviction) quota.Q {
+		from := v.w.Job(e.Job).Queue
+		return tree.Below(from, tree.CommonAncestor(from, by.Queue))
+	}
+	for _, e := range victims {
+		straddled := slices.ContainsFunc(victims, func(o plan.Eviction) bool { return o.Rule == plan.RuleStraddle && side(o) == side(e) })
+		if e.Rule != plan.RuleReclaim || straddled {
+			continue
+		}
+		q := side(e)
+		used := tree.Used(quota.Account(q))
+		for i := range by.Groups {
+			for _, r := range v.w.Shapes[by.Groups[i].Shape].Request {
+				if g := tree.Guaranteed(q)[r.Dim]; r.Amount > 0 && g != quota.Unset && used[r.Dim] < g {
+					return tree.Queues[q].Path + " would fall below its guarantee"
+				}
+			}
+		}
+	}
+	return ""
 }
 
 func (v *verifier) reservation(r plan.Reservation) {
