@@ -132,6 +132,9 @@ func (p *played) bytes(strip func(*plan.Plan)) string {
 		c := *pl
 		if strip != nil {
 			strip(&c)
+			if c.Empty() && len(c.Pending) == 0 && len(c.Events) == 0 {
+				continue // a wake-up at which nothing was decided
+			}
 		}
 		b.Write(c.JSON())
 		b.WriteByte('\n')

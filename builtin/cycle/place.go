@@ -108,10 +108,12 @@ func (c *cycle) sums() []amount.Amount {
 }
 
 // serve tries to start the next unit of a job: on free nodes, else on those of
-// victims, if it may have any.
+// victims, if it may have any. What is inside a guarantee may, whatever rank the
+// fairness policy gave its queue: a policy orders, it does not take rights away.
 func (c *cycle) serve(leaf quota.Q, i int, owed bool) {
 	s := &c.queues[leaf]
 	j := s.jobs[i]
+	owed = owed || c.insideGuarantee(j)
 	if block := c.quotaBlock(j); block.Blocked {
 		if c.preempt(j, owed && c.aboveLeaf(j, block), &block) {
 			c.placed(leaf, i)

@@ -23,7 +23,7 @@ func (c *cycle) findHeads() {
 			}
 			since := j.Blocked
 			if since == 0 {
-				since = c.now
+				since = max(1, c.now) // 0 is "not blocked"
 			}
 			c.heads = append(c.heads, head{j, since})
 			break
@@ -49,7 +49,8 @@ func (c *cycle) reserve() {
 			continue
 		}
 		if nodes := c.nodesFor(h.job); nodes != nil {
-			c.reserveNodes(h.job, nodes, c.now+after)
+			// A gang that still waits when its time is over gets twice as long.
+			c.reserveNodes(h.job, nodes, c.now+max(after, c.now-h.since))
 		}
 	}
 }
@@ -132,8 +133,8 @@ func (c *cycle) liftReservations(j *world.Job) (kept []keptNode) {
 // queue above it.
 func (c *cycle) insideGuarantee(j *world.Job) bool {
 	unit, n := c.nextUnit(j)
-	for q := j.Queue; q != quota.None; q = c.w.Quota.Queues[q].Parent {
-		if c.w.Quota.WithinGuarantee(q, unit, n) {
+	for q := j.Queue; q > quota.Root; q = c.w.Quota.Queues[q].Parent {
+		if c.w.Quota.HasGuarantee(q) && c.w.Quota.WithinGuarantee(q, unit, n) {
 			return true
 		}
 	}

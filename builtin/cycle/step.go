@@ -93,7 +93,7 @@ func start(ctx context.Context, w *world.World, set Set, now spec.Time) *cycle {
 	if !ok || c.w != w { // a new world, or one over a new queue tree
 		next := &cycle{w: w, verdicts: map[verdictKey]*verdict{}}
 		if ok {
-			next.number = c.number
+			next.number, next.degraded = c.number, c.degraded
 		}
 		c, w.Index = next, next
 	}

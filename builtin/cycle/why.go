@@ -222,7 +222,16 @@ func victimsText(got *victim.Outcome) string {
 	for _, v := range got.Victims {
 		tasks += len(v.Tasks)
 	}
-	return fmt.Sprintf("%d tasks of %d jobs are leaving", tasks, len(got.Victims))
+	switch {
+	case tasks == 0:
+		return "its place is being vacated"
+	case tasks == 1:
+		return "1 task is leaving"
+	case len(got.Victims) == 1:
+		return fmt.Sprintf("%d tasks of 1 job are leaving", tasks)
+	default:
+		return fmt.Sprintf("%d tasks of %d jobs are leaving", tasks, len(got.Victims))
+	}
 }
 
 // head is the first job of a leaf that quota allows and nodes do not.

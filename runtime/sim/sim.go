@@ -25,7 +25,8 @@ type Options struct {
 	// Set is the policies; Swaps replace them at later times.
 	Set   cycle.Set
 	Swaps []Swap
-	// Until ends the run; 0 is when every job that ends has ended.
+	// Until ends the run, before what would happen at that instant; 0 is when every
+	// job that ends has ended.
 	Until spec.Time
 	// From is where per-time figures start to count (after the warm-up).
 	From spec.Time
@@ -161,7 +162,7 @@ func (e *engine) plan() {
 func (e *engine) play() error {
 	for {
 		at, ok := e.queue.next()
-		if !ok || e.o.Until > 0 && at > e.o.Until {
+		if !ok || e.o.Until > 0 && at >= e.o.Until {
 			break
 		}
 		if err := e.ctx.Err(); err != nil {

@@ -62,8 +62,8 @@ func (t *timeFlags) options(tr *trace.Trace, set cycle.Set, seed uint64) sim.Opt
 	case tr.End > 0:
 		o.Until = tr.End
 	}
-	if o.Until > 0 {
-		o.Until--
+	if o.From == 0 {
+		o.From = tr.Offset // the warm-up comes before file time 0
 	}
 	return o
 }

@@ -79,11 +79,7 @@ type Player func(ctx context.Context, until spec.Time, observe func(sim.Observat
 // Again is a Player for a trace and options.
 func Again(tr *trace.Trace, o sim.Options) Player {
 	return func(ctx context.Context, until spec.Time, observe func(sim.Observation)) error {
-		o.Until, o.Observe, o.Progress = until, observe, nil
-		if until == 0 {
-			// Until 0 would be to the end of the trace; the plans at 0 come first.
-			o.Until = 1
-		}
+		o.Until, o.Observe, o.Progress = until+1, observe, nil
 		_, err := sim.Run(ctx, tr, o)
 		return err
 	}

@@ -73,7 +73,7 @@ func play(ctx context.Context, s *story, o Options) (bool, error) {
 	end := s.trace.End
 	res, err := sim.Run(ctx, s.trace, sim.Options{
 		Set: s.set(o.Policies.Order), Swaps: []sim.Swap{{At: s.swapAt, Set: s.set(o.Policies.Next), Note: "swap"}},
-		Until: end - 1, Observe: p.observe,
+		Until: end, Observe: p.observe,
 	})
 	if err != nil {
 		return false, err
