@@ -157,17 +157,18 @@ func same(t interface {
 	if a == b {
 		return
 	}
-	x, y := strings.Split(a, "\n"), strings.Split(b, "\n")
-	for i := range x {
-		if i >= len(y) || x[i] != y[i] {
-			other := "nothing"
-			if i < len(y) {
-				other = y[i]
-			}
-			t.Fatalf("%s: plans differ\n  %s\n  %s", what, x[i], other)
-		}
+	at := 0
+	for at < len(a) && at < len(b) && a[at] == b[at] {
+		at++
 	}
-	t.Fatalf("%s: more plans follow\n  %s", what, y[len(x)])
+	t.Fatalf("%s: plans differ\n  %s\n  %s", what, around(a, at), around(b, at))
+}
+
+// around is the text near a position, from the time of its plan on.
+func around(s string, at int) string {
+	line := strings.LastIndex(s[:at], "\n") + 1
+	head := s[line:min(len(s), line+40)]
+	return head + " … " + s[max(line, at-150):min(len(s), at+250)]
 }
 
 func healthy(t *rapid.T, p *played) {
@@ -214,6 +215,7 @@ func TestLawPlansDoNotDependOnOrderNamesOrProcessors(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawScript(t)
 		plain := play(s, how{})
+		healthy(t, plain)
 		seed := rapid.Uint64Range(1, 1<<40).Draw(t, "shuffle")
 		same(t, "shuffled", plain.bytes(nil), play(s, how{shuffle: seed}).bytes(nil))
 		renamed := play(s, how{rename: func(n string) string { return "zz" + n }}).bytes(nil)

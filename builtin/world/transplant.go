@@ -30,7 +30,7 @@ func (w *World) WithTree(tree *quota.Tree) (*World, error) {
 	for i, j := range jobs {
 		n.adopt(w, j, leaves[i])
 	}
-	n.feuds, n.Index = w.feuds, w.Index
+	n.feuds, n.Index, n.SeenTasks = w.feuds, w.Index, w.SeenTasks
 	n.adoptNotices(w)
 	tree.Rescale()
 	return n, nil
