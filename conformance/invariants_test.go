@@ -25,7 +25,10 @@ func (w *witness) note(format string, args ...any) {
 
 func (w *witness) look(t loop.Turn) {
 	state := w.tale.world()
-	w.queues(state)
+	now := map[string]amount.Amount{}
+	w.queues(state, now)
+	w.limits(state, now)
+	w.highest = now
 	for _, j := range state.Jobs() {
 		w.job(j)
 	}
@@ -37,9 +40,8 @@ func (w *witness) look(t loop.Turn) {
 
 // queues: usage stays within max everywhere, and a parent is the sum of its
 // children.
-func (w *witness) queues(state *world.World) {
+func (w *witness) queues(state *world.World, now map[string]amount.Amount) {
 	tree := state.Quota
-	now := map[string]amount.Amount{}
 	for q := range tree.Queues {
 		used, most := tree.Used(quota.Account(q)), tree.MaxOf(quota.Account(q))
 		for d := range used {
@@ -60,7 +62,37 @@ func (w *witness) queues(state *world.World) {
 			}
 		}
 	}
-	w.highest = now
+}
+
+// limits: no user holds more GPUs in a queue than its limit for each user says.
+func (w *witness) limits(state *world.World, now map[string]amount.Amount) {
+	tree := state.Quota
+	for q := range tree.Queues {
+		held := map[string]amount.Amount{}
+		state.EachPlaced(func(t *world.Task) {
+			if (t.State == world.Bound || t.State == world.Claimed) && below(tree, t.Job.Queue, quota.Q(q)) {
+				held[t.Job.Spec.User] += state.GPUs(t)
+			}
+		})
+		for user, used := range held {
+			key := tree.Queues[q].Path + " " + user
+			now[key] = used
+			for _, l := range tree.Queues[q].Spec.Limits {
+				if most, ok := l.Max.Get(amount.GPUName); ok && used > most && used > w.highest[key] {
+					w.note("%s uses %d GPUs of %d", key, used, most)
+				}
+			}
+		}
+	}
+}
+
+func below(tree *quota.Tree, q, top quota.Q) bool {
+	for ; q != quota.None; q = tree.Queues[q].Parent {
+		if q == top {
+			return true
+		}
+	}
+	return false
 }
 
 // job: a gang is whole or absent, and what a job counts is what its tasks say.
