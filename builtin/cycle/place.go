@@ -113,8 +113,8 @@ func (c *cycle) sums() []amount.Amount {
 func (c *cycle) serve(leaf quota.Q, i int, owed bool) {
 	s := &c.queues[leaf]
 	j := s.jobs[i]
-	owed = owed || c.insideGuarantee(j)
 	if block := c.quotaBlock(j); block.Blocked {
+		owed = owed || c.insideGuarantee(j)
 		if c.preempt(j, owed && c.aboveLeaf(j, block), &block) {
 			c.placed(leaf, i)
 			return
@@ -123,13 +123,17 @@ func (c *cycle) serve(leaf quota.Q, i int, owed bool) {
 		c.fail(leaf, i, failed)
 		return
 	}
-	if v := c.verdictOn(j, owed); v != nil {
-		c.blockedByNodes(j, v)
-		c.fail(leaf, i, noRoom)
-		return
+	if len(c.verdicts) > 0 {
+		owed = owed || c.insideGuarantee(j)
+		if v := c.verdictOn(j, owed); v != nil {
+			c.blockedByNodes(j, v)
+			c.fail(leaf, i, noRoom)
+			return
+		}
 	}
 	ok, why := c.start(j)
 	if !ok {
+		owed = owed || c.insideGuarantee(j)
 		ok = c.preempt(j, owed, nil)
 	}
 	if !ok && owed {

@@ -40,9 +40,6 @@ func (c *cycle) keyOf(j *world.Job, owed bool) verdictKey {
 
 // verdictOn is what is known of jobs like this one; nil if they must be tried.
 func (c *cycle) verdictOn(j *world.Job, owed bool) *verdict {
-	if len(c.verdicts) == 0 {
-		return nil
-	}
 	key := c.keyOf(j, owed)
 	v := c.verdicts[key]
 	if v != nil && !c.holds(v, j, owed) {

@@ -98,8 +98,8 @@ func One(x *pack.Index, w *world.World, j *world.Job, group int, s world.State, 
 
 // fullTypes is the set of GPU types that the job's quota has no room for.
 func fullTypes(w *world.World, j *world.Job, shape world.ShapeID) (banned uint64, block quota.Block) {
-	gpu, ok := w.Shapes[shape].Request.Get(amount.GPU)
-	if !ok || !w.Quota.TypedMax(j.Queue) {
+	gpu := w.Shapes[shape].GPU
+	if gpu == 0 || !w.Quota.TypedMax(j.Queue) {
 		return 0, block
 	}
 	for c := range w.Classes {

@@ -87,6 +87,12 @@ func (x *Index) fragments(n world.NodeIx, cpu amount.Amount, dev []int32) int64 
 			full++
 		}
 	}
+	return x.fragmentsOf(n, cpu, dev, idle, full)
+}
+
+// fragmentsOf is the same with the sums over the devices known. Wholly free
+// devices count by full alone: those that dev shows beyond it are taken as gone.
+func (x *Index) fragmentsOf(n world.NodeIx, cpu amount.Amount, dev []int32, idle, full int64) int64 {
 	if idle == 0 {
 		return 0
 	}
@@ -137,18 +143,17 @@ func (x *Index) runsOn(typical int, class world.ClassID) bool {
 func (x *Index) fragGain(s *world.Shape, n world.NodeIx) (gain int64, device int) {
 	before := x.fragmentsBefore(n)
 	cpu := x.w.FreeOf(n, amount.CPU) - s.CPU
+	if s.Milli == 0 {
+		dev, taken := x.w.Dev(n), int64(s.Whole)
+		var idle int64
+		for _, d := range dev {
+			idle += int64(max(0, d))
+		}
+		full := int64(x.w.FullDevices(n))
+		return before - x.fragmentsOf(n, cpu, dev, idle-1000*taken, full-taken), -1
+	}
 	dev := append(x.scratch[:0], x.w.Dev(n)...)
 	x.scratch = dev
-	if s.Milli == 0 {
-		left := s.Whole
-		for i := range dev {
-			if left > 0 && dev[i] == 1000 {
-				dev[i] = 0
-				left--
-			}
-		}
-		return before - x.fragments(n, cpu, dev), -1
-	}
 	device, best := -1, noRoom
 	for i := range dev {
 		if dev[i] < s.Milli || seen(dev[:i], dev[i]) {
