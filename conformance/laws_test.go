@@ -142,17 +142,18 @@ func (p *played) bytes(strip func(*plan.Plan)) string {
 	return b.String()
 }
 
-func uncounted(p *plan.Plan) { p.Cycle = 0 }
-
 // decisions keeps what is done, and when.
 func decisions(p *plan.Plan) {
 	*p = plan.Plan{Now: p.Now, Binds: p.Binds, Claims: p.Claims, Evictions: p.Evictions, Ends: p.Ends, Reserved: p.Reserved}
 }
 
-func same(t interface {
+// failer is what *testing.T and *rapid.T have in common.
+type failer interface {
 	Helper()
-	Fatalf(string, ...any)
-}, what, a, b string) {
+	Fatalf(format string, args ...any)
+}
+
+func same(t failer, what, a, b string) {
 	t.Helper()
 	if a == b {
 		return
