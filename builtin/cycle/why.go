@@ -2,6 +2,7 @@ package cycle
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/musterhq/muster/builtin/gang"
 	"github.com/musterhq/muster/builtin/plan"
@@ -18,6 +19,8 @@ type verdictKey struct {
 	leaf     quota.Q
 	shape    string
 	missing  int32
+	group    int32 // that is served next
+	ofGroup  int32 // tasks of it that are missing
 	priority int64
 	owed     bool
 	delayed  bool
@@ -35,7 +38,16 @@ type verdict struct {
 }
 
 func (c *cycle) keyOf(j *world.Job, owed bool) verdictKey {
-	return verdictKey{j.Queue, j.Shape, j.GangMissing(), j.Spec.Priority, owed, c.delayed(j)}
+	k := verdictKey{leaf: j.Queue, shape: j.Shape, missing: j.GangMissing(), priority: j.Spec.Priority, owed: owed, delayed: c.delayed(j)}
+	switch {
+	case k.missing == 0:
+		k.group = int32(gang.NextSurplus(j))
+	case len(j.Groups) > 1: // equal sums of different groups are different asks
+		k.group = int32(slices.IndexFunc(j.Groups, func(g world.Group) bool { return g.Min > g.Placed+g.Finished }))
+		g := &j.Groups[k.group]
+		k.ofGroup = g.Min - g.Placed - g.Finished
+	}
+	return k
 }
 
 // verdictOn is what is known of jobs like this one; nil if they must be tried.

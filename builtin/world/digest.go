@@ -1,6 +1,7 @@
 package world
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -76,12 +77,34 @@ func (w *World) NoteEviction(by, of string, now spec.Time) {
 	w.feuds[pair{by, of}] = now
 }
 
-// Frozen says whether two jobs have each evicted the other: from then on neither
-// may evict the other again.
+// Frozen says whether a has evicted b, and b has evicted a, itself or through others
+// (b evicted c, and c evicted a): from then on a may not evict b again, so that
+// evictions never go round in circles.
 func (w *World) Frozen(a, b string) bool {
-	_, ab := w.feuds[pair{a, b}]
-	_, ba := w.feuds[pair{b, a}]
-	return ab && ba
+	if _, ab := w.feuds[pair{a, b}]; !ab {
+		return false
+	}
+	edges := make([]pair, 0, len(w.feuds))
+	for p := range w.feuds { // in any order: asked is only whether there is a way
+		edges = append(edges, p)
+	}
+	slices.SortFunc(edges, func(x, y pair) int {
+		return cmp.Or(strings.Compare(x.by, y.by), strings.Compare(x.of, y.of))
+	})
+	reached := map[string]bool{b: true}
+	for next := []string{b}; len(next) > 0; next = next[1:] {
+		i, _ := slices.BinarySearchFunc(edges, next[0], func(p pair, by string) int { return strings.Compare(p.by, by) })
+		for ; i < len(edges) && edges[i].by == next[0]; i++ {
+			if edges[i].of == a {
+				return true
+			}
+			if !reached[edges[i].of] {
+				reached[edges[i].of] = true
+				next = append(next, edges[i].of)
+			}
+		}
+	}
+	return false
 }
 
 // forgetFeuds drops what a job that is gone did to others.
