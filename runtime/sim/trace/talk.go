@@ -54,7 +54,7 @@ var talk2 = []struct {
 // that from its first moment it always has pending jobs.
 const (
 	talk2Seed  = 2
-	talk2Burst = 150
+	talk2Burst = 185
 	talk2Every = 28 * spec.Second // mean time between submissions
 	talk2End   = 8 * hour
 )
