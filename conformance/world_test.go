@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"pgregory.net/rapid"
@@ -162,7 +163,28 @@ func (w *writer) step() step {
 			s.events = append(s.events, ev)
 		}
 	}
+	s.events = commuting(s.events)
 	return s
+}
+
+// commuting leaves events of single tasks out where nodes fail or queues change in
+// the same instant: whether a task runs, and may be given up, can depend on which
+// comes first.
+func commuting(events []ledger.Event) []ledger.Event {
+	upheaval := slices.ContainsFunc(events, func(ev ledger.Event) bool {
+		switch ev.(type) {
+		case ledger.NodeRemoved, ledger.QueuesChanged:
+			return true
+		}
+		return false
+	})
+	return slices.DeleteFunc(events, func(ev ledger.Event) bool {
+		switch ev.(type) {
+		case ledger.TaskFinished, ledger.TaskLost, ledger.TaskReleased:
+			return upheaval
+		}
+		return false
+	})
 }
 
 // event draws one event; nil if what it wants to touch was touched already.

@@ -204,10 +204,31 @@ func (c *cycle) markBorrowed(j *world.Job, first int) {
 func (c *cycle) placed(leaf quota.Q, i int) {
 	s := &c.queues[leaf]
 	j := s.jobs[i]
-	if j.Waiting == 0 || j.GangMissing() == 0 && gang.NextSurplus(j) < 0 {
+	if j.Waiting == 0 || j.GangMissing() == 0 && gang.NextSurplus(j) < 0 || !gangRuns(j) {
 		s.status[i] = done
 	}
 	c.charged(leaf)
+}
+
+// gangRuns says whether no part of the gang only has its places kept. Until it
+// runs, no surplus is added: it would be left alone if the places were lost.
+func gangRuns(j *world.Job) bool {
+	if j.Claiming == 0 {
+		return true
+	}
+	for i := range j.Groups {
+		g := &j.Groups[i]
+		bound := g.Finished
+		for k := g.First; k < g.First+g.Size; k++ {
+			if j.Tasks[k].State == world.Bound {
+				bound++
+			}
+		}
+		if bound < g.Min {
+			return false
+		}
+	}
+	return true
 }
 
 // fail moves on after a job could not start; behind it, a strict queue stops.

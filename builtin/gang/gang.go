@@ -104,7 +104,7 @@ func fullTypes(w *world.World, j *world.Job, shape world.ShapeID) (banned uint64
 	}
 	for c := range w.Classes {
 		class := &w.Classes[c]
-		if !class.HasType || banned&pack.TypeBit(class.Typed) != 0 {
+		if !class.HasType || class.Nodes == 0 || banned&pack.TypeBit(class.Typed) != 0 {
 			continue
 		}
 		if b := w.Quota.Fits(j.Chain, amount.List{{Dim: class.Typed, Amount: gpu}}, 1); b.Blocked {

@@ -220,18 +220,25 @@ func (e Evicted) apply(l *Ledger, _ spec.Time) error {
 	if err != nil {
 		return err
 	}
+	gone := 0
 	for _, i := range e.Tasks {
 		t, err := l.task(e.Job, i)
 		if err != nil {
 			return err
 		}
-		if t.State != world.Releasing && t.State != world.Bound {
+		switch t.State {
+		case world.Claimed:
 			return refuse("not-running", "job %s: task %d is %s, not running", e.Job, i, t.State)
+		case world.Pending, world.Done:
+			gone++ // it ended by itself, or with its node, before it was evicted
 		}
+	}
+	if gone == len(e.Tasks) {
+		return refuse("not-running", "job %s: none of the tasks %v is running", e.Job, e.Tasks)
 	}
 	l.world.Epoch++
 	for _, i := range e.Tasks {
-		if t := &j.Tasks[i]; t.Node != world.NoNode { // else it was named twice
+		if t := &j.Tasks[i]; t.Node != world.NoNode {
 			l.world.Release(t)
 		}
 	}
