@@ -172,9 +172,46 @@ func (x *Index) fragGain(s *world.Shape, n world.NodeIx) (gain int64, device int
 // seen says whether an equal device came before: it has the same gain.
 func seen(before []int32, d int32) bool { return slices.Contains(before, d) }
 
-func (x *Index) fragScore(s *world.Shape, n world.NodeIx) int32 {
-	gain, _ := x.fragGain(s, n)
-	return gainScore(gain)
+// fragScore is the node's score for the view's shape. Nodes of a class whose free
+// devices are all whole differ only in how many these are and in their cpu, so
+// their scores are remembered: most nodes of a pool are in few such states.
+func (x *Index) fragScore(v *view, s *world.Shape, n world.NodeIx) int32 {
+	full := x.w.FullDevices(n)
+	if x.w.FreeOf(n, amount.GPU) != amount.Amount(full)*1000 {
+		gain, _ := x.fragGain(s, n)
+		return gainScore(gain)
+	}
+	key := wholeState{x.w.FreeOf(n, amount.CPU), x.w.Nodes[n].Class, full, true}
+	m := v.memo(key)
+	if m.key != key {
+		gain, _ := x.fragGain(s, n)
+		*m = memo{key, gainScore(gain)}
+	}
+	return m.score
+}
+
+// wholeState is the state of a node without broken devices.
+type wholeState struct {
+	cpu   amount.Amount
+	class world.ClassID
+	full  int32
+	known bool // tells an entry from an empty one
+}
+
+type memo struct {
+	key   wholeState
+	score int32
+}
+
+const memos = 128
+
+// memo is the place where a state's score is remembered; another state may have it.
+func (v *view) memo(k wholeState) *memo {
+	if v.memos == nil {
+		v.memos = make([]memo, memos)
+	}
+	h := uint64(k.cpu)*0x9e3779b97f4a7c15 + uint64(k.class)<<8 + uint64(k.full)
+	return &v.memos[(h^h>>32)%memos]
 }
 
 // fragmentsBefore remembers F of each node until the node changes.

@@ -46,6 +46,7 @@ type view struct {
 	cursor   world.Cursor
 	fresh    bool
 	uses     int // how often the shape was looked for
+	memos    []memo
 }
 
 const (

@@ -113,7 +113,7 @@ func (x *Index) worth(v *view, s *world.Shape, n world.NodeIx) int32 {
 		return score
 	}
 	if v.strategy == Fragmentation {
-		return x.fragScore(s, n)
+		return x.fragScore(v, s, n)
 	}
 	return x.fit(v, s, n)
 }
