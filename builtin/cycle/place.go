@@ -96,7 +96,7 @@ func (c *cycle) nextUnit(j *world.Job) (amount.List, int64) {
 		}
 		return gang.Missing(c.w, j, c.sums()), 1
 	}
-	if g := gang.NextSurplus(j); g >= 0 {
+	if g := c.nextSurplus(j); g >= 0 {
 		return c.w.Shapes[j.Groups[g].Shape].Request, 1
 	}
 	return nil, 1
@@ -177,7 +177,7 @@ func (c *cycle) start(j *world.Job) (bool, gang.Failure) {
 			c.bound(t, false)
 		}
 	} else {
-		t, why := gang.One(c.x, c.w, j, gang.NextSurplus(j), world.Bound, c.now)
+		t, why := c.startSurplus(j)
 		if t == nil {
 			return false, why
 		}
@@ -186,6 +186,40 @@ func (c *cycle) start(j *world.Job) (bool, gang.Failure) {
 	}
 	c.markBorrowed(j, first)
 	return true, gang.Failure{}
+}
+
+// startSurplus places one task above the gang: of the first group that quota and
+// nodes have room for. A failure is told for the first group that quota allows.
+func (c *cycle) startSurplus(j *world.Job) (t *world.Task, why gang.Failure) {
+	told := false
+	for g := gang.NextSurplus(j); g >= 0; g = gang.SurplusFrom(j, g+1) {
+		if len(j.Groups) > 1 && c.w.Quota.Fits(j.Chain, c.w.Shapes[j.Groups[g].Shape].Request, 1).Blocked {
+			continue
+		}
+		t, fail := gang.One(c.x, c.w, j, g, world.Bound, c.now)
+		if t != nil {
+			return t, gang.Failure{}
+		}
+		if !told {
+			why, told = fail, true
+		}
+	}
+	return nil, why
+}
+
+// nextSurplus is the group whose task the job asks for next: the first that quota
+// has room for, else the first.
+func (c *cycle) nextSurplus(j *world.Job) int {
+	first := gang.NextSurplus(j)
+	if len(j.Groups) == 1 {
+		return first
+	}
+	for g := first; g >= 0; g = gang.SurplusFrom(j, g+1) {
+		if !c.w.Quota.Fits(j.Chain, c.w.Shapes[j.Groups[g].Shape].Request, 1).Blocked {
+			return g
+		}
+	}
+	return first
 }
 
 // markBorrowed notes on the unit's binds that its leaf is now above its guarantee.

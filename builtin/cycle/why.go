@@ -41,7 +41,7 @@ func (c *cycle) keyOf(j *world.Job, owed bool) verdictKey {
 	k := verdictKey{leaf: j.Queue, shape: j.Shape, missing: j.GangMissing(), priority: j.Spec.Priority, owed: owed, delayed: c.delayed(j)}
 	switch {
 	case k.missing == 0:
-		k.group = int32(gang.NextSurplus(j))
+		k.group = int32(c.nextSurplus(j))
 	case len(j.Groups) > 1: // equal sums of different groups are different asks
 		k.group = int32(slices.IndexFunc(j.Groups, func(g world.Group) bool { return g.Min > g.Placed+g.Finished }))
 		g := &j.Groups[k.group]

@@ -117,8 +117,11 @@ func fullTypes(w *world.World, j *world.Job, shape world.ShapeID) (banned uint64
 
 // NextSurplus is the first group, in order of declaration, that has a pending
 // task above its gang; -1 if there is none.
-func NextSurplus(j *world.Job) int {
-	for i := range j.Groups {
+func NextSurplus(j *world.Job) int { return SurplusFrom(j, 0) }
+
+// SurplusFrom is NextSurplus among the groups from a given one on.
+func SurplusFrom(j *world.Job, group int) int {
+	for i := group; i < len(j.Groups); i++ {
 		g := &j.Groups[i]
 		if g.Placed+g.Finished < g.Size && j.NextPending(i) != nil {
 			return i
