@@ -76,6 +76,15 @@ func (x *Index) Fragmentation(n world.NodeIx) int64 {
 	return x.fragments(n, x.w.FreeOf(n, amount.CPU), x.w.Dev(n))
 }
 
+// PoolFragmentation is the sum of F over all nodes. Nodes that have not changed
+// since the last call are not measured again.
+func (x *Index) PoolFragmentation() (sum int64) {
+	for n := range x.w.Nodes {
+		sum += x.fragmentsBefore(world.NodeIx(n))
+	}
+	return sum
+}
+
 func (x *Index) fragments(n world.NodeIx, cpu amount.Amount, dev []int32) int64 {
 	if len(dev) == 0 {
 		return 0

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"github.com/musterhq/muster/builtin/amount"
+	"github.com/musterhq/muster/builtin/pack"
 	"github.com/musterhq/muster/builtin/quota"
 	"github.com/musterhq/muster/builtin/spec"
 	"github.com/musterhq/muster/builtin/world"
@@ -14,10 +15,13 @@ type recorder struct {
 	rec     *score.Recorder
 	leaves  []trace.Leaf
 	samples []score.QueueSample
+	// frag measures the idle GPUs that the trace's typical tasks can't use.
+	typicals []pack.Typical
+	frag     *pack.Index
 }
 
 func newRecorder(tr *trace.Trace, o Options) *recorder {
-	r := &recorder{leaves: tr.Leaves()}
+	r := &recorder{leaves: tr.Leaves(), typicals: TypicalsOf(tr)}
 	names := make([]string, len(r.leaves))
 	for i, l := range r.leaves {
 		names[i] = l.Path
@@ -42,7 +46,16 @@ func (r *recorder) sample(now spec.Time, w *world.World) {
 		s.Used, s.Demand = int64(used), int64(used.Add(pendingGPUs(w, q)))
 		s.Weight = t.Queues[q].Spec.Weight
 	}
-	r.rec.Sample(now, r.samples, int64(t.Capacity()[amount.GPU]), -1)
+	r.rec.Sample(now, r.samples, int64(t.Capacity()[amount.GPU]), r.fragments(w))
+}
+
+// fragments is F of the whole pool, in milli-GPUs.
+func (r *recorder) fragments(w *world.World) int64 {
+	if r.frag == nil {
+		r.frag = pack.NewIndex(w, pack.Fragmentation)
+		r.frag.PinTypicals(r.typicals)
+	}
+	return r.frag.PoolFragmentation() / 1_000_000
 }
 
 func pendingGPUs(w *world.World, q quota.Q) (sum amount.Amount) {
