@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"time"
@@ -190,13 +189,4 @@ func notesText(w io.Writer, notes []string) {
 	for _, n := range notes {
 		fmt.Fprintln(w, "  note: "+n)
 	}
-}
-
-// compact is a value as one line of JSON, for notes.
-func compact(v any) string {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return err.Error()
-	}
-	return string(b)
 }

@@ -275,7 +275,7 @@ func (f *compareFlags) draw(tr *trace.Trace, runs []*contender) error {
 	}
 	var all []report.Run
 	for _, r := range runs {
-		notes := []string{describe(r.tr), "policies: " + compact(r.names)}
+		notes := []string{describe(r.tr), "policies: " + r.names.String()}
 		all = append(all, report.Run{Name: r.name, Card: r.out.Scorecard, Series: r.out.series, Notes: append(notes, r.tr.Notes...)})
 	}
 	var files output.Files

@@ -28,6 +28,26 @@ type Names struct {
 	Admission                   string // folder of Rego rules
 }
 
+// String names what was chosen, for reports.
+func (n Names) String() string {
+	var chosen []string
+	for _, c := range [][2]string{
+		{"job order", n.JobOrder},
+		{"fairness", n.Fairness},
+		{"victims", n.Victims},
+		{"placement", n.Placement},
+		{"admission", n.Admission},
+	} {
+		if c[1] != "" {
+			chosen = append(chosen, c[0]+" "+c[1])
+		}
+	}
+	if len(chosen) == 0 {
+		return "as the queues say"
+	}
+	return strings.Join(chosen, ", ")
+}
+
 // Loader loads modules, each file once. Close frees them.
 type Loader struct {
 	modules map[string]*wasm.Module
