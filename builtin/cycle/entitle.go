@@ -45,7 +45,7 @@ func (c *cycle) entitle() {
 
 func (c *cycle) sizeQueueBatch(b *policies.QueueBatch, n, r int) {
 	b.Call = c.call()
-	b.N, b.R, b.Resources = n, r, c.w.Res.Names()
+	b.N, b.R, b.Resources = n, r, c.w.Res.Names()[:r]
 	size(&b.Capacity, r)
 	size(&b.Parent, n)
 	size(&b.Depth, n)

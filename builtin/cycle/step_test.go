@@ -141,3 +141,28 @@ func TestACycleWithNothingChangedDecidesNothingAndAsksNobody(t *testing.T) {
 		t.Fatal("a new job did not wake the cycle")
 	}
 }
+
+// measuring fails if the batch's columns do not fit each other.
+type measuring struct{ policies.Unimplemented }
+
+func (measuring) Info() policies.Info {
+	return policies.Info{Name: "measuring", Digest: "sha256:1", Kinds: policies.QueueShares}
+}
+
+func (measuring) Entitle(_ context.Context, b *policies.QueueBatch) error {
+	if len(b.Resources) != b.R || len(b.Used) != b.N*b.R || len(b.Entitled) != b.N*b.R {
+		return fmt.Errorf("%d names for %d resources", len(b.Resources), b.R)
+	}
+	copy(b.Entitled, b.Demand)
+	return nil
+}
+
+func TestANameThatOnlyARefusedConfigurationKnewIsInNoBatch(t *testing.T) {
+	w := pool(t, "")
+	w.Res.Intern("example.com/fpga") // as quota.New does before the tree is refused
+	submit(w, "root.a", 1, "a1")
+	p := step(w, cycle.Set{Named: map[string]policies.Policy{"guaranteed-fair": measuring{}}}, 10)
+	if len(p.Binds) != 1 || p.Policies[0].Failure != "" {
+		t.Fatalf("%s", p.JSON())
+	}
+}
