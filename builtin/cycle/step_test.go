@@ -159,8 +159,8 @@ func (measuring) Entitle(_ context.Context, b *policies.QueueBatch) error {
 
 func TestANameThatOnlyARefusedConfigurationKnewIsInNoBatch(t *testing.T) {
 	w := pool(t, "")
-	w.Res.Intern("example.com/fpga") // as quota.New does before the tree is refused
 	submit(w, "root.a", 1, "a1")
+	w.Res.Intern("example.com/fpga") // as quota.New does before the tree is refused
 	p := step(w, cycle.Set{Named: map[string]policies.Policy{"guaranteed-fair": measuring{}}}, 10)
 	if len(p.Binds) != 1 || p.Policies[0].Failure != "" {
 		t.Fatalf("%s", p.JSON())
