@@ -18,7 +18,7 @@ import (
 func (c *cycle) preempt(j *world.Job, owed bool, block *quota.Block) bool {
 	var why string
 	if leaving(j) {
-		c.noteVerdict(j, "some of its own tasks are still leaving")
+		c.noteVerdict("some of its own tasks are still leaving")
 		return false
 	}
 	if owed {
@@ -30,7 +30,7 @@ func (c *cycle) preempt(j *world.Job, owed bool, block *quota.Block) bool {
 		c.wakeForVictims(j)
 	}
 	if block != nil && (block.TooMany || block.Forever) || !c.outranks(j) {
-		c.noteVerdict(j, why)
+		c.noteVerdict(why)
 		c.wakeForFresh(owed)
 		return false
 	}
@@ -42,7 +42,7 @@ func (c *cycle) preempt(j *world.Job, owed bool, block *quota.Block) bool {
 	if why == "" {
 		why = reason
 	}
-	c.noteVerdict(j, why)
+	c.noteVerdict(why)
 	c.wakeForVictims(j)
 	c.wakeForFresh(true)
 	return false
@@ -151,7 +151,7 @@ func (c *cycle) evict(j *world.Job, got *victim.Outcome) {
 			e.Tasks = append(e.Tasks, t.Index)
 		}
 		c.out.Evictions = append(c.out.Evictions, e)
-		c.victimsOf(v.Job.Queue)
+		c.charged(v.Job.Queue)
 	}
 	c.unit++
 	until += claimLife
@@ -162,11 +162,6 @@ func (c *cycle) evict(j *world.Job, got *victim.Outcome) {
 		})
 	}
 	c.explain(j, &plan.Why{Code: plan.WaitingForVictims, Text: victimsText(got)})
-}
-
-// victimsOf brings the shares of a queue that lost tasks up to date.
-func (c *cycle) victimsOf(leaf quota.Q) {
-	c.charged(leaf)
 }
 
 // wakeForVictims asks for another cycle when time alone may allow a preemption:

@@ -41,7 +41,7 @@ func Step(ctx context.Context, w *world.World, set Set, now spec.Time) *plan.Pla
 	//  7 Plan    the value returned
 	//  8 Commit  runtime/ledger: verify, assume (Accept)
 	//  9 Act     the adapter binds and evicts
-	// 10 Record  runtime/journal
+	// 10 Record  the loop's listeners
 }
 
 // cycle is the state of one Step. It lives in the world's memory between steps,
@@ -101,6 +101,9 @@ func start(ctx context.Context, w *world.World, set Set, now spec.Time) *cycle {
 		c.x = pack.NewIndex(w, set.Placement)
 	}
 	c.x.Filter = set.Filter
+	if set.Generation != c.policies.generation { // what was learned held for the old set
+		clear(c.verdicts)
+	}
 	if set.Typicals != nil && !c.x.Pinned() {
 		c.x.PinTypicals(set.Typicals)
 	}

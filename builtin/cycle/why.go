@@ -96,7 +96,7 @@ func (c *cycle) learn(j *world.Job, owed bool, f gang.Failure) *verdict {
 }
 
 // noteVerdict keeps why nobody was evicted until the verdict is written.
-func (c *cycle) noteVerdict(_ *world.Job, why string) { c.lastPreemption = why }
+func (c *cycle) noteVerdict(why string) { c.lastPreemption = why }
 
 // reason is why one job waits.
 type reason struct {

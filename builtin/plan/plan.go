@@ -154,9 +154,6 @@ const (
 	GangNoRoom          Code = "gang-no-room"        // some tasks fit, not all
 	WaitingForVictims   Code = "waiting-for-victims" // placed; victims are leaving
 	WaitingReservation  Code = "nodes-reserved"      // nodes are kept and filling
-	FrozenPair          Code = "frozen-pair"         // would evict a job that evicted it
-	PreemptionDelayed   Code = "preemption-delayed"  // may preempt, not yet
-	ReservedForOthers   Code = "reserved-for-others" // would fit, but nodes are kept for another gang
 	NotConsidered       Code = "not-considered"      // nothing changed that could help
 	TypedMax            Code = "gpu-type-max"        // quota of the only GPU types that have room is full
 	EventFrozen              = "preemption-frozen"   // a pair of jobs evicted each other
@@ -164,7 +161,6 @@ const (
 	EventReserved            = "nodes-reserved"      // a gang got nodes reserved
 	EventExpired             = "reservation-expired" // and did not start in time
 	EventPolicyFallback      = "policy-fallback"     // the built-in answered for a policy
-	EventStale               = "stale"               // part of a plan was overtaken
 )
 
 // Why is one reason for waiting with its numbers. Jobs that ask for the same in

@@ -159,13 +159,10 @@ func TestEveryReasonIsASentenceWithItsNumbers(t *testing.T) {
 			"gang-no-room: 3 of 8 tasks fit, 12 nodes looked at, 2 cordoned, 10 short of GPUs (closest: n7 lacks 2 nvidia.com/gpu)",
 		},
 		plan.GangExceedsPool:    {with(nodes, func(y *plan.Why) { y.Best = "" }), "gang-exceeds-pool: 12 nodes looked at, 2 cordoned, 10 short of GPUs"},
-		plan.ReservedForOthers:  {plan.Why{Nodes: 1, Excluded: []plan.Excluded{{By: "reserved for another gang", Nodes: 1}}}, "reserved-for-others: 1 nodes looked at, 1 reserved for another gang"},
 		plan.AdmissionRefused:   {plan.Why{Text: "no GPUs on Fridays"}, "admission-refused: no GPUs on Fridays"},
 		plan.BehindBlocked:      {plan.Why{Text: "behind j1 in a strict queue"}, "behind-blocked: behind j1 in a strict queue"},
 		plan.WaitingForVictims:  {plan.Why{Text: "2 tasks of 1 jobs are leaving"}, "waiting-for-victims: 2 tasks of 1 jobs are leaving"},
 		plan.WaitingReservation: {plan.Why{}, "nodes-reserved"},
-		plan.FrozenPair:         {plan.Why{}, "frozen-pair"},
-		plan.PreemptionDelayed:  {plan.Why{Preemption: "allowed from 60 s on"}, "preemption-delayed; preemption: allowed from 60 s on"},
 		plan.NotConsidered:      {plan.Why{Text: "the run ended before"}, "not-considered: the run ended before"},
 	} {
 		c.why.Code = code

@@ -108,7 +108,7 @@ func (y *Why) Sentence() string {
 		fmt.Fprintf(&b, ": %s runs %d of %d jobs", y.subject(), y.Used, y.Max)
 	case QueueMax, UserLimit, GroupLimit, OutsideGuarantee, TypedMax, GangExceedsMax:
 		fmt.Fprintf(&b, ": %s uses %s of %s %s, needs %s more", y.subject(), format(y.Used), format(y.Max), y.Resource, format(y.Need))
-	case NoRoom, GangNoRoom, GangExceedsPool, ReservedForOthers:
+	case NoRoom, GangNoRoom, GangExceedsPool:
 		fmt.Fprintf(&b, ": %s", y.fit())
 	}
 	if y.Text != "" {

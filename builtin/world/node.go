@@ -16,14 +16,7 @@ func (w *World) AddNode(s spec.Node) NodeIx {
 	list, typed := w.capacityOf(s)
 	n, known := w.nodeIx[s.Name]
 	if !known {
-		n = NodeIx(len(w.Nodes))
-		w.nodeIx[s.Name] = n
-		w.Nodes = append(w.Nodes, Node{Name: s.Name})
-		w.full = append(w.full, 0)
-		for range w.r {
-			w.free = append(w.free, 0)
-		}
-		w.sorted = false
+		n = w.newNode(s.Name)
 	}
 	nd := &w.Nodes[n]
 	w.chargeAll(n, -1)
@@ -40,6 +33,26 @@ func (w *World) AddNode(s spec.Node) NodeIx {
 	w.chargeAll(n, 1)
 	w.grew(nd.Class)
 	w.touch(n)
+	return n
+}
+
+// newNode gives a name an index: that of a node that is gone, if there is one, so
+// that nodes which come and go under new names take no more room.
+func (w *World) newNode(name string) NodeIx {
+	w.sorted = false
+	n := NodeIx(len(w.Nodes))
+	if last := len(w.spare) - 1; last >= 0 {
+		n, w.spare = w.spare[last], w.spare[:last]
+		old := &w.Nodes[n]
+		w.Nodes[n] = Node{Name: name, devOff: old.devOff, devRoom: old.devRoom}
+	} else {
+		w.Nodes = append(w.Nodes, Node{Name: name})
+		w.full = append(w.full, 0)
+		for range w.r {
+			w.free = append(w.free, 0)
+		}
+	}
+	w.nodeIx[name] = n
 	return n
 }
 
@@ -103,9 +116,13 @@ func (w *World) resizeDevices(n NodeIx, devices int32) {
 	if nd.Devices == devices {
 		return
 	}
-	nd.devOff, nd.Devices = int32(len(w.dev)), devices
-	for range devices {
-		w.dev = append(w.dev, 1000)
+	if devices > nd.devRoom {
+		nd.devOff, nd.devRoom = int32(len(w.dev)), devices
+		w.dev = append(w.dev, make([]int32, devices)...)
+	}
+	nd.Devices = devices
+	for i := range w.Dev(n) {
+		w.dev[int(nd.devOff)+i] = 1000
 	}
 	w.full[n] = devices
 	for t := nd.head; t != nil; t = t.next {
@@ -130,6 +147,8 @@ func (w *World) RemoveNode(n NodeIx) []*Task {
 	w.leaveClass(nd)
 	w.resize(n, nil)
 	nd.capacity, nd.Present, nd.Cordoned = nil, false, true
+	delete(w.nodeIx, nd.Name)
+	w.spare = append(w.spare, n)
 	w.touch(n)
 	return tasks
 }

@@ -9,7 +9,8 @@ import (
 	"github.com/musterhq/muster/builtin/spec"
 )
 
-// NodeIx is the index of a node. It is never reused while a task refers to it.
+// NodeIx is the index of a node. That of a node that is gone, and holds no task
+// any more, is given to the next new one.
 type NodeIx int32
 
 // NoNode is the node of a task that sits nowhere.
@@ -21,12 +22,13 @@ type Node struct {
 	Name     string
 	Spec     spec.Node
 	Class    ClassID
-	Present  bool // false once removed; the index is kept until no task is on it
+	Present  bool // false once removed
 	Cordoned bool
 	// Typed is the dimension of the node's GPU type, valid if HasType.
 	Typed    amount.Dim
 	HasType  bool
 	devOff   int32 // first device in World.dev
+	devRoom  int32 // devices that have room there
 	Devices  int32 // GPUs
 	capacity amount.List
 	indexed  bool  // in the free-GPU index of its class
@@ -49,7 +51,8 @@ type World struct {
 	dev     []int32         // milli-GPU free per device; negative likewise
 	full    []int32         // node → devices that are wholly free
 	nodeIx  map[string]NodeIx
-	byOrder []NodeIx // present nodes in order of names
+	spare   []NodeIx // indexes of nodes that are gone
+	byOrder []NodeIx // all indexes in order of names, those of nodes that are gone too
 	sorted  bool     // byOrder and Node.order are current
 
 	Classes  []Class

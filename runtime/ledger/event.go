@@ -271,6 +271,6 @@ func (e QueuesChanged) apply(l *Ledger, _ spec.Time) error {
 	if err != nil {
 		return refuse("queue-in-use", "%v", err)
 	}
-	l.world, l.rules = w, e.Tree.Rules
+	l.world = w
 	return nil
 }

@@ -17,7 +17,6 @@ import (
 // Ledger is the mutable state of the pool.
 type Ledger struct {
 	world   *world.World
-	rules   []spec.PlacementRule
 	frozen  bool
 	mark    world.Mark
 	late    []lateEvent // events that came while the world was frozen
@@ -32,7 +31,7 @@ type lateEvent struct {
 // New returns a ledger over an empty pool.
 func New(tree spec.Tree) *Ledger {
 	res := amount.NewTable()
-	return &Ledger{world: world.New(res, quota.New(res, tree)), rules: tree.Rules}
+	return &Ledger{world: world.New(res, quota.New(res, tree))}
 }
 
 // Error is an event that was refused. The ledger is as it was before.
