@@ -35,6 +35,9 @@ func Bytes[T number](s []T) []byte {
 	return out
 }
 
+// Element is the wire form of a column of one element.
+func Element[T number](v *T) []byte { return Bytes(unsafe.Slice(v, 1)) }
+
 // Read fills a column from its wire form, as far as both go.
 func Read[T number](dst []T, src []byte) {
 	if len(dst) == 0 {

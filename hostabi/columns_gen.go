@@ -4,30 +4,34 @@ package hostabi
 
 // The columns of job_order.
 const (
-	JobQueue     ColumnID = 0x0101 // job.queue
-	JobJob       ColumnID = 0x0102 // job.job
-	JobUser      ColumnID = 0x0103 // job.user
-	JobPriority  ColumnID = 0x0104 // job.priority
-	JobSubmit    ColumnID = 0x0105 // job.submit
-	JobWait      ColumnID = 0x0106 // job.wait
-	JobGPUs      ColumnID = 0x0107 // job.gpus
-	JobDominant  ColumnID = 0x0108 // job.dominant
-	JobMin       ColumnID = 0x0109 // job.min
-	JobSize      ColumnID = 0x010a // job.size
-	JobRunning   ColumnID = 0x010b // job.running
-	JobAttempts  ColumnID = 0x010c // job.attempts
-	JobDuration  ColumnID = 0x010d // job.duration
-	JobDeadline  ColumnID = 0x010e // job.deadline
-	JobElastic   ColumnID = 0x010f // job.elastic
-	JobEvicted   ColumnID = 0x0110 // job.evicted
-	JobUserShare ColumnID = 0x0111 // job.user_share
-	JobKey0      ColumnID = 0x0181 // job.key0
-	JobKey1      ColumnID = 0x0182 // job.key1
-	JobKey2      ColumnID = 0x0183 // job.key2
-	JobKey3      ColumnID = 0x0184 // job.key3
-	JobKeyCount  ColumnID = 0x0185 // job.key_count
-	JobKeyFormat ColumnID = 0x0186 // job.key_format
-	JobReason    ColumnID = 0x0187 // job.reason
+	JobQueue       ColumnID = 0x0101 // job.queue
+	JobJob         ColumnID = 0x0102 // job.job
+	JobUser        ColumnID = 0x0103 // job.user
+	JobPriority    ColumnID = 0x0104 // job.priority
+	JobSubmit      ColumnID = 0x0105 // job.submit
+	JobWait        ColumnID = 0x0106 // job.wait
+	JobGPUs        ColumnID = 0x0107 // job.gpus
+	JobDominant    ColumnID = 0x0108 // job.dominant
+	JobMin         ColumnID = 0x0109 // job.min
+	JobSize        ColumnID = 0x010a // job.size
+	JobRunning     ColumnID = 0x010b // job.running
+	JobAttempts    ColumnID = 0x010c // job.attempts
+	JobDuration    ColumnID = 0x010d // job.duration
+	JobDeadline    ColumnID = 0x010e // job.deadline
+	JobElastic     ColumnID = 0x010f // job.elastic
+	JobEvicted     ColumnID = 0x0110 // job.evicted
+	JobUserShare   ColumnID = 0x0111 // job.user_share
+	JobAllocated   ColumnID = 0x0112 // job.allocated
+	JobPreemptible ColumnID = 0x0113 // job.preemptible
+	JobUse         ColumnID = 0x0114 // job.use
+	JobUserName    ColumnID = 0x0115 // job.user_name
+	JobKey0        ColumnID = 0x0181 // job.key0
+	JobKey1        ColumnID = 0x0182 // job.key1
+	JobKey2        ColumnID = 0x0183 // job.key2
+	JobKey3        ColumnID = 0x0184 // job.key3
+	JobKeyCount    ColumnID = 0x0185 // job.key_count
+	JobKeyFormat   ColumnID = 0x0186 // job.key_format
+	JobReason      ColumnID = 0x0187 // job.reason
 )
 
 // The columns of queue_shares.
@@ -43,6 +47,9 @@ const (
 	QueueMax        ColumnID = 0x0209 // queue.max
 	QueueDemand     ColumnID = 0x020a // queue.demand
 	QueueUsed       ColumnID = 0x020b // queue.used
+	QueueDecayed    ColumnID = 0x020c // queue.decayed
+	QueueHalfLife   ColumnID = 0x020d // queue.half_life
+	QueueUse        ColumnID = 0x020e // queue.use
 	QueueEntitled   ColumnID = 0x0281 // queue.entitled
 	QueueRank       ColumnID = 0x0282 // queue.rank
 )
@@ -63,6 +70,9 @@ const (
 	VictimLeader          ColumnID = 0x030c // victim.leader
 	VictimExcess          ColumnID = 0x030d // victim.excess
 	VictimEvicted         ColumnID = 0x030e // victim.evicted
+	VictimGang            ColumnID = 0x030f // victim.gang
+	VictimUse             ColumnID = 0x0310 // victim.use
+	VictimIdle            ColumnID = 0x0311 // victim.idle
 	VictimCost            ColumnID = 0x0381 // victim.cost
 	VictimVeto            ColumnID = 0x0382 // victim.veto
 	VictimReason          ColumnID = 0x0383 // victim.reason
@@ -87,6 +97,10 @@ var columns = [...][]Column{
 		{ID: JobElastic, Name: "job.elastic", Kind: 0x010f >> 8, Type: U8, Shape: ShapeRow, Unit: "0/1", Doc: "1 if min is smaller than size"},
 		{ID: JobEvicted, Name: "job.evicted", Kind: 0x0110 >> 8, Type: I64, Shape: ShapeRow, Unit: "count", Doc: "times the job was preempted so far"},
 		{ID: JobUserShare, Name: "job.user_share", Kind: 0x0111 >> 8, Type: I64, Shape: ShapeRow, Unit: "share", Doc: "share of the pool that the job's user holds in this queue now, largest over resources"},
+		{ID: JobAllocated, Name: "job.allocated", Kind: 0x0112 >> 8, Type: I64, Shape: ShapeRow, Unit: "milli-GPU", Doc: "GPUs that the job's tasks hold now"},
+		{ID: JobPreemptible, Name: "job.preemptible", Kind: 0x0113 >> 8, Type: U8, Shape: ShapeRow, Unit: "0/1", Doc: "1 if the job may be evicted"},
+		{ID: JobUse, Name: "job.use", Kind: 0x0114 >> 8, Type: I64, Shape: ShapeRow, Nullable: true, Unit: "share", Doc: "part of the job's GPUs that was measured to be busy; unknown is to be read as busy"},
+		{ID: JobUserName, Name: "job.user_name", Kind: 0x0115 >> 8, Type: Dict32, Shape: ShapeRow, Unit: "name", Doc: "name of the job's user"},
 		{ID: JobKey0, Name: "job.key0", Kind: 0x0181 >> 8, Type: I64, Shape: ShapeRow, Output: true, Unit: "key", Doc: "first sort key: the host sorts ascending by key0, then key1, key2, key3, then submit, then id"},
 		{ID: JobKey1, Name: "job.key1", Kind: 0x0182 >> 8, Type: I64, Shape: ShapeRow, Output: true, Unit: "key", Doc: "second sort key"},
 		{ID: JobKey2, Name: "job.key2", Kind: 0x0183 >> 8, Type: I64, Shape: ShapeRow, Output: true, Unit: "key", Doc: "third sort key"},
@@ -107,6 +121,9 @@ var columns = [...][]Column{
 		{ID: QueueMax, Name: "queue.max", Kind: 0x0209 >> 8, Type: I64, Shape: ShapeMatrix, Unit: "base", Doc: "what the queue may never exceed, or 2^63-1 where none is configured"},
 		{ID: QueueDemand, Name: "queue.demand", Kind: 0x020a >> 8, Type: I64, Shape: ShapeMatrix, Unit: "base", Doc: "used plus requested by pending tasks"},
 		{ID: QueueUsed, Name: "queue.used", Kind: 0x020b >> 8, Type: I64, Shape: ShapeMatrix, Unit: "base", Doc: "what the queue's tasks hold now"},
+		{ID: QueueDecayed, Name: "queue.decayed", Kind: 0x020c >> 8, Type: I64, Shape: ShapeRow, Unit: "GPU-ms", Doc: "GPU time that the queue has used, each millisecond counting half after queue.half_life"},
+		{ID: QueueHalfLife, Name: "queue.half_life", Kind: 0x020d >> 8, Type: I64, Shape: ShapeBatch, Unit: "ns", Doc: "time after which past use counts half"},
+		{ID: QueueUse, Name: "queue.use", Kind: 0x020e >> 8, Type: I64, Shape: ShapeRow, Nullable: true, Unit: "milli-GPU", Doc: "how much of the queue's GPUs was measured to be busy; unknown is to be read as all of them"},
 		{ID: QueueEntitled, Name: "queue.entitled", Kind: 0x0281 >> 8, Type: I64, Shape: ShapeMatrix, Output: true, Unit: "base", Doc: "what the queue should hold now, not negative"},
 		{ID: QueueRank, Name: "queue.rank", Kind: 0x0282 >> 8, Type: I64, Shape: ShapeRow, Output: true, Unit: "rank", Doc: "what comes first in the choice of the next queue, lower is sooner, not negative; 0 means owed its guarantee, and holds only while the queue is in fact under it"},
 	},
@@ -125,6 +142,9 @@ var columns = [...][]Column{
 		{ID: VictimLeader, Name: "victim.leader", Kind: 0x030c >> 8, Type: U8, Shape: ShapeRow, Unit: "0/1", Doc: "1 for the head of a Ray cluster and its like"},
 		{ID: VictimExcess, Name: "victim.excess", Kind: 0x030d >> 8, Type: I64, Shape: ShapeRow, Unit: "milli-GPU", Doc: "GPUs by which the unit's queue is over its guarantee"},
 		{ID: VictimEvicted, Name: "victim.evicted", Kind: 0x030e >> 8, Type: I64, Shape: ShapeRow, Unit: "count", Doc: "times the job was preempted so far"},
+		{ID: VictimGang, Name: "victim.gang", Kind: 0x030f >> 8, Type: U32, Shape: ShapeRow, Unit: "number", Doc: "the gang that the unit is, or that it is the surplus of; a job is one gang"},
+		{ID: VictimUse, Name: "victim.use", Kind: 0x0310 >> 8, Type: I64, Shape: ShapeRow, Nullable: true, Unit: "share", Doc: "part of the unit's GPUs that was measured to be busy; unknown is to be read as busy"},
+		{ID: VictimIdle, Name: "victim.idle", Kind: 0x0311 >> 8, Type: I64, Shape: ShapeRow, Nullable: true, Unit: "ns", Doc: "for how long none of the unit's GPUs did anything; unknown is to be read as busy"},
 		{ID: VictimCost, Name: "victim.cost", Kind: 0x0381 >> 8, Type: I64, Shape: ShapeRow, Output: true, Unit: "cost", Doc: "price of the eviction, not negative: the host evicts the set with the smallest sum"},
 		{ID: VictimVeto, Name: "victim.veto", Kind: 0x0382 >> 8, Type: U8, Shape: ShapeRow, Output: true, Unit: "0/1", Doc: "1 takes the unit out"},
 		{ID: VictimReason, Name: "victim.reason", Kind: 0x0383 >> 8, Type: U32, Shape: ShapeRow, Output: true, Unit: "index", Doc: "index into the metadata's table of reasons, 0 for none"},

@@ -23,6 +23,9 @@ type Part struct {
 	// Data is the wire form of the column. Nil sends an input as zeros, marked
 	// absent; an output starts as Data, or as zeros.
 	Data []byte
+	// Valid is the validity bitmap of a nullable column, bit i%8 of byte i/8 for
+	// element i; nil if all are valid.
+	Valid []byte
 
 	offset, bytes uint64
 }

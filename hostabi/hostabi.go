@@ -14,7 +14,7 @@ import "fmt"
 // new minor version only adds columns, header fields at the end and exports.
 const (
 	Major = 1
-	Minor = 0
+	Minor = 1
 )
 
 // Names of the exports, of the allowed import module and of the custom section.
@@ -154,8 +154,11 @@ type Column struct {
 	Type   Type
 	Shape  Shape
 	Output bool
-	Unit   string
-	Doc    string
+	// Nullable columns come with a validity bitmap where an element is not known; such
+	// an element is -1.
+	Nullable bool
+	Unit     string
+	Doc      string
 }
 
 // Columns returns the columns of a kind, inputs first, in the order of their ids.

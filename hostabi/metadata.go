@@ -21,10 +21,14 @@ type Metadata struct {
 	ABI     ABIVersion  `json:"abi,omitzero"`
 	Kinds   []string    `json:"kinds,omitempty"`
 	Columns ColumnNames `json:"columns,omitzero"`
+	Params  []Param     `json:"params,omitempty"`
 	Keys    []Key       `json:"keys,omitempty"`
 	Reasons []string    `json:"reasons,omitempty"`
-	License string      `json:"license,omitempty"`
-	Source  string      `json:"source,omitempty"`
+	Fuel    Fuel        `json:"fuel,omitzero"`
+	// Laws are the ids of the laws that the policy claims to keep.
+	Laws    []string `json:"laws,omitempty"`
+	License string   `json:"license,omitempty"`
+	Source  string   `json:"source,omitempty"`
 }
 
 // ABIVersion is the major version and the lowest minor one that a policy needs.
@@ -44,6 +48,24 @@ type ColumnNames struct {
 type Key struct {
 	Type  string `json:"type,omitempty"`  // i64 (default) or f64
 	Order string `json:"order,omitempty"` // asc (default) or desc
+}
+
+// Param is one setting of a policy. It travels in a slot of 8 bytes, in the order of the
+// metadata: an i64, the bits of an f64, 0 or 1 for a bool, ns for a duration, and for a
+// string its index in the dictionary of the batch.
+type Param struct {
+	Name    string `json:"name"`
+	Type    string `json:"type"` // i64, f64, bool, string, duration
+	Default any    `json:"default,omitempty"`
+	Min     any    `json:"min,omitempty"`
+	Max     any    `json:"max,omitempty"`
+	Doc     string `json:"doc,omitempty"`
+}
+
+// Fuel is what a policy claims to need: for a call, and for each row of its batch.
+type Fuel struct {
+	Base   int64 `json:"base,omitempty"`
+	PerRow int64 `json:"perRow,omitempty"`
 }
 
 // MetadataError says what is wrong with a policy's metadata.

@@ -15,6 +15,9 @@ const (
 	NoMax int64 = 1<<63 - 1
 )
 
+// NoString marks a text that is not there: a job without the label.
+const NoString uint32 = 1<<32 - 1
+
 // MaxKeys is the largest number of key columns of a job order.
 const MaxKeys = 4
 
@@ -46,13 +49,36 @@ type JobBatch struct {
 	Evicted  []int64 // times the job was preempted so far
 	// UserShare is the share of the pool that the job's user holds in this queue
 	// now, largest over resources.
-	UserShare []int64
+	UserShare   []int64
+	Allocated   []int64 // milli-GPU that the job's tasks hold now
+	Preemptible []uint8 // 1 if the job may be evicted
+	// Use is the part of the job's GPUs that was measured to be busy, a share; Unset
+	// where it is not known, which is to be read as busy.
+	Use []int64
+
+	// Strings is the dictionary that UserName and Labels point into. It and what
+	// points into it are filled only for a policy whose Info says that it reads them.
+	Strings  []string
+	UserName []uint32 // index into Strings
+	// Labels has one column for each key of Info.Labels, in that order.
+	Labels []LabelColumn
+
+	// Serial is the host's own number of each job, the same in every batch and never
+	// used again: whoever keeps answers between calls finds the rows by it. It is not
+	// a column; policies do not see it. Empty if the caller has none.
+	Serial []uint64
 
 	// Keys are the outputs: the host sorts ascending by Keys[0], then Keys[1] …,
 	// then submit, then id. NKeys is how many the policy filled, 1 to MaxKeys.
 	Keys   [MaxKeys][]int64
 	NKeys  int
 	Reason []uint32 // optional output: index into Info.Reasons
+}
+
+// LabelColumn holds the values of one label of the jobs.
+type LabelColumn struct {
+	Key   string
+	Value []uint32 // index into Strings, NoString where the job has no such label
 }
 
 // QueueBatch has one row for each queue of the tree: row 0 is the root, parents
@@ -74,6 +100,14 @@ type QueueBatch struct {
 	Max        []int64 // matrix, NoMax where not configured
 	Demand     []int64 // matrix: used + requested by pending tasks
 	Used       []int64 // matrix
+
+	// Decayed is the GPU time that the queue has used, in GPU-milliseconds, each of
+	// them counting half after HalfLife ns, a quarter after two, and so on.
+	Decayed  []int64
+	HalfLife int64 // ns
+	// Use is how much of the queue's GPUs was measured to be busy, in milli-GPU; Unset
+	// where any of it is not known.
+	Use []int64
 
 	// Entitled is the output matrix: what the queue should hold now.
 	Entitled []int64
@@ -107,6 +141,14 @@ type VictimBatch struct {
 	Leader          []uint8 // 1 for the head of a Ray cluster and its like
 	Excess          []int64 // milli-GPU by which the unit's queue is over its guarantee
 	Evicted         []int64 // times the job was preempted so far
+	// Gang numbers the gang that the unit is, or that it is the surplus of. A job is
+	// one gang today, so it tells the same as Job.
+	Gang []uint32
+	// Use is the part of the unit's GPUs that was measured to be busy, a share; Idle is
+	// for how long, ns, none of them did anything. Unset where it is not known, which is
+	// to be read as busy.
+	Use  []int64
+	Idle []int64
 
 	// Cost is the output: the host evicts the set with the smallest sum. It must
 	// not be negative. Veto 1 takes the unit out.

@@ -11,6 +11,7 @@ package policies
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // Kind is a bit set of what a policy can decide.
@@ -45,7 +46,26 @@ type Info struct {
 	Kinds  Kind
 	// Reasons is the table that reason columns point into; 0 means no reason.
 	Reasons []string
+	// Columns are the input columns that the policy reads, by their names on the wire
+	// (job.priority); nil means every column but texts and labels.
+	Columns []string
+	// Labels are the keys of the job labels that the policy reads. The host fills
+	// JobBatch.Labels for these, in this order.
+	Labels []string
+	// Params are the policy's settings, with the values in force.
+	Params []Param
+	// Laws are the laws that the policy claims to keep, by their ids (Law…).
+	Laws []string
 }
+
+// Reads says whether the policy reads an input column that costs the host extra to
+// fill.
+func (i *Info) Reads(column string) bool { return slices.Contains(i.Columns, column) }
+
+// LawRowIndependent is claimed by a job order whose keys of a row depend on nothing but
+// the row's own columns and the params: not on other rows, the time, the cycle or the
+// seed. Then the host asks again only for rows that have changed.
+const LawRowIndependent = "row-independent"
 
 // Policy decides. A kind that Info does not list is never called.
 type Policy interface {

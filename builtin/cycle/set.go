@@ -22,7 +22,9 @@ type Set struct {
 	Named map[string]policies.Policy
 	// Admission judges jobs; nil admits all.
 	Admission Admission
-	Placement pack.Strategy
+	// Protection keeps units from being evicted, whatever they cost; nil protects none.
+	Protection Protection
+	Placement  pack.Strategy
 	// Typicals, if set, is the workload that fragmentation is measured against.
 	Typicals []pack.Typical
 	// Filter, if set, has the last word on a node for a shape.
@@ -42,6 +44,37 @@ type Verdict struct {
 	Refused  string // "" admits
 	Queue    *string
 	Priority *int64
+	// GPUTypes and NodeLabels narrow where the job's tasks may run: nil GPUTypes leaves
+	// them as they are, an empty one leaves none. A node must have, for each key, one
+	// of the values.
+	GPUTypes   []string
+	NodeLabels map[string][]string
+}
+
+// Protection says which units must not be evicted. It is asked at most once a cycle and
+// queue, about all candidates of the queue at once.
+type Protection interface {
+	Digest() string
+	// Protected answers for each candidate: the reason why it must stay, or "".
+	Protected(ctx context.Context, units []Candidate) []string
+}
+
+// Candidate is one unit that could be evicted, as rules see it.
+type Candidate struct {
+	Job      *spec.Job
+	Queue    string // full path of the leaf
+	Tasks    int64  // tasks of the unit
+	GPUMilli int64  // that the unit holds
+	Running  spec.Duration
+	Lost     int64 // GPU-milliseconds that an eviction would lose
+	Evicted  int64 // times the job was preempted so far
+	Surplus  bool  // the job goes on without the unit
+	Leader   bool
+	// Use is the measured use of the unit's GPUs, a share, and Idle for how long none of
+	// them did anything; policies.Unset where it is not known.
+	Use  int64
+	Idle spec.Duration
+	Now  spec.Time
 }
 
 // policyTable finds policies by kind and name and counts their calls.

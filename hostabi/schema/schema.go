@@ -28,8 +28,10 @@ type Column struct {
 	Type   string // i64 f64 u32 i32 u8 dict32
 	Shape  string // row matrix res batch
 	Output bool
-	Unit   string // empty if it has none
-	Doc    string
+	// Nullable columns come with a validity bitmap where an element is not known.
+	Nullable bool
+	Unit     string // empty if it has none
+	Doc      string
 }
 
 // Load returns the columns of ABI v1.
@@ -89,8 +91,9 @@ func parseColumn(line string) (Column, error) {
 	if err != nil {
 		return Column{}, fmt.Errorf("id %q: %w", f[0], err)
 	}
+	typ, nullable := strings.CutSuffix(f[3], "?")
 	c := Column{
-		ID: uint32(id), Name: f[1], Field: f[2], Type: f[3], Shape: f[4],
+		ID: uint32(id), Name: f[1], Field: f[2], Type: typ, Nullable: nullable, Shape: f[4],
 		Output: f[5] == "out", Unit: strings.TrimPrefix(f[6], "-"), Doc: strings.TrimSpace(doc),
 	}
 	if !strings.Contains(" i64 f64 u32 i32 u8 dict32 ", " "+c.Type+" ") {

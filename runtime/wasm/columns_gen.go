@@ -42,6 +42,12 @@ func jobInput(b *policies.JobBatch, id hostabi.ColumnID) []byte {
 		return hostabi.Bytes(b.Evicted)
 	case hostabi.JobUserShare:
 		return hostabi.Bytes(b.UserShare)
+	case hostabi.JobAllocated:
+		return hostabi.Bytes(b.Allocated)
+	case hostabi.JobPreemptible:
+		return b.Preemptible
+	case hostabi.JobUse:
+		return hostabi.Bytes(b.Use)
 	}
 	return nil
 }
@@ -69,6 +75,12 @@ func queueInput(b *policies.QueueBatch, id hostabi.ColumnID) []byte {
 		return hostabi.Bytes(b.Demand)
 	case hostabi.QueueUsed:
 		return hostabi.Bytes(b.Used)
+	case hostabi.QueueDecayed:
+		return hostabi.Bytes(b.Decayed)
+	case hostabi.QueueHalfLife:
+		return hostabi.Element(&b.HalfLife)
+	case hostabi.QueueUse:
+		return hostabi.Bytes(b.Use)
 	}
 	return nil
 }
@@ -104,6 +116,12 @@ func victimInput(b *policies.VictimBatch, id hostabi.ColumnID) []byte {
 		return hostabi.Bytes(b.Excess)
 	case hostabi.VictimEvicted:
 		return hostabi.Bytes(b.Evicted)
+	case hostabi.VictimGang:
+		return hostabi.Bytes(b.Gang)
+	case hostabi.VictimUse:
+		return hostabi.Bytes(b.Use)
+	case hostabi.VictimIdle:
+		return hostabi.Bytes(b.Idle)
 	}
 	return nil
 }

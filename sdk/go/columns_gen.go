@@ -42,6 +42,14 @@ type Jobs struct {
 	Evicted []int64
 	// Share of the pool that the job's user holds in this queue now, largest over resources (in fixed point, 2^32 being the whole). On the wire: job.user_share.
 	UserShare []int64
+	// GPUs that the job's tasks hold now (in milli-GPU). On the wire: job.allocated.
+	Allocated []int64
+	// 1 if the job may be evicted. On the wire: job.preemptible.
+	Preemptible []uint8
+	// Part of the job's GPUs that was measured to be busy; unknown is to be read as busy (in fixed point, 2^32 being the whole). On the wire: job.use.
+	Use []int64
+	// Name of the job's user. On the wire: job.user_name.
+	UserName []uint32
 	// First sort key: the host sorts ascending by key0, then key1, key2, key3, then submit, then id (output). On the wire: job.key0.
 	Key0 []int64
 	// Second sort key (output). On the wire: job.key1.
@@ -94,6 +102,14 @@ func (b *Jobs) bind(id uint32, v view) {
 		b.Evicted = v.i64s()
 	case 0x0111:
 		b.UserShare = v.i64s()
+	case 0x0112:
+		b.Allocated = v.i64s()
+	case 0x0113:
+		b.Preemptible = v.u8s()
+	case 0x0114:
+		b.Use = v.i64s()
+	case 0x0115:
+		b.UserName = v.u32s()
 	case 0x0181:
 		b.Key0 = v.i64s()
 	case 0x0182:
@@ -130,6 +146,10 @@ func NewJobs(n, r int) *Jobs {
 	b.Elastic = make([]uint8, n)
 	b.Evicted = make([]int64, n)
 	b.UserShare = make([]int64, n)
+	b.Allocated = make([]int64, n)
+	b.Preemptible = make([]uint8, n)
+	b.Use = make([]int64, n)
+	b.UserName = make([]uint32, n)
 	b.Key0 = make([]int64, n)
 	b.Key1 = make([]int64, n)
 	b.Key2 = make([]int64, n)
@@ -169,6 +189,12 @@ type Queues struct {
 	Demand []int64
 	// What the queue's tasks hold now (in base units of the resource; row i has elements i*R to (i+1)*R). On the wire: queue.used.
 	Used []int64
+	// GPU time that the queue has used, each millisecond counting half after queue.half_life (in GPU-milliseconds). On the wire: queue.decayed.
+	Decayed []int64
+	// Time after which past use counts half (in ns). On the wire: queue.half_life.
+	HalfLife int64
+	// How much of the queue's GPUs was measured to be busy; unknown is to be read as all of them (in milli-GPU). On the wire: queue.use.
+	Use []int64
 	// What the queue should hold now, not negative (in base units of the resource; row i has elements i*R to (i+1)*R; output). On the wire: queue.entitled.
 	Entitled []int64
 	// What comes first in the choice of the next queue, lower is sooner, not negative; 0 means owed its guarantee, and holds only while the queue is in fact under it (output). On the wire: queue.rank.
@@ -199,6 +225,12 @@ func (b *Queues) bind(id uint32, v view) {
 		b.Demand = v.i64s()
 	case 0x020b:
 		b.Used = v.i64s()
+	case 0x020c:
+		b.Decayed = v.i64s()
+	case 0x020d:
+		b.HalfLife = v.i64()
+	case 0x020e:
+		b.Use = v.i64s()
 	case 0x0281:
 		b.Entitled = v.i64s()
 	case 0x0282:
@@ -220,6 +252,8 @@ func NewQueues(n, r int) *Queues {
 	b.Max = make([]int64, n*r)
 	b.Demand = make([]int64, n*r)
 	b.Used = make([]int64, n*r)
+	b.Decayed = make([]int64, n)
+	b.Use = make([]int64, n)
 	b.Entitled = make([]int64, n*r)
 	b.Rank = make([]int64, n)
 	return b
@@ -259,6 +293,12 @@ type Victims struct {
 	Excess []int64
 	// Times the job was preempted so far. On the wire: victim.evicted.
 	Evicted []int64
+	// The gang that the unit is, or that it is the surplus of; a job is one gang. On the wire: victim.gang.
+	Gang []uint32
+	// Part of the unit's GPUs that was measured to be busy; unknown is to be read as busy (in fixed point, 2^32 being the whole). On the wire: victim.use.
+	Use []int64
+	// For how long none of the unit's GPUs did anything; unknown is to be read as busy (in ns). On the wire: victim.idle.
+	Idle []int64
 	// Price of the eviction, not negative: the host evicts the set with the smallest sum (output). On the wire: victim.cost.
 	Cost []int64
 	// 1 takes the unit out (output). On the wire: victim.veto.
@@ -297,6 +337,12 @@ func (b *Victims) bind(id uint32, v view) {
 		b.Excess = v.i64s()
 	case 0x030e:
 		b.Evicted = v.i64s()
+	case 0x030f:
+		b.Gang = v.u32s()
+	case 0x0310:
+		b.Use = v.i64s()
+	case 0x0311:
+		b.Idle = v.i64s()
 	case 0x0381:
 		b.Cost = v.i64s()
 	case 0x0382:
@@ -323,6 +369,9 @@ func NewVictims(n, r int) *Victims {
 	b.Leader = make([]uint8, n)
 	b.Excess = make([]int64, n)
 	b.Evicted = make([]int64, n)
+	b.Gang = make([]uint32, n)
+	b.Use = make([]int64, n)
+	b.Idle = make([]int64, n)
 	b.Cost = make([]int64, n)
 	b.Veto = make([]uint8, n)
 	b.Reason = make([]uint32, n)

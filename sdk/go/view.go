@@ -54,7 +54,13 @@ type view struct {
 	n     int
 }
 
-func (v view) i64s() []int64  { return unsafe.Slice((*int64)(v.p), v.n) }
+func (v view) i64s() []int64 { return unsafe.Slice((*int64)(v.p), v.n) }
+func (v view) i64() int64 {
+	if v.n == 0 {
+		return 0
+	}
+	return *(*int64)(v.p)
+}
 func (v view) u32s() []uint32 { return unsafe.Slice((*uint32)(v.p), v.n) }
 func (v view) i32s() []int32  { return unsafe.Slice((*int32)(v.p), v.n) }
 func (v view) u8s() []uint8   { return unsafe.Slice((*uint8)(v.p), v.n) }

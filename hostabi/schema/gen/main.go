@@ -9,6 +9,7 @@ import (
 	"go/format"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/template"
 
@@ -31,7 +32,7 @@ func run(root string) error {
 	if err != nil {
 		return err
 	}
-	for _, o := range outputs {
+	for _, o := range slices.Concat(outputs, guestOutputs) {
 		src, err := render(o.text, groups, strings.HasSuffix(o.path, ".go"))
 		if err != nil {
 			return fmt.Errorf("%s: %w", o.path, err)
@@ -95,6 +96,9 @@ func goType(c schema.Column) string {
 	t := map[string]string{
 		"i64": "int64", "f64": "float64", "u32": "uint32", "i32": "int32", "u8": "uint8", "dict32": "string",
 	}[c.Type]
+	if c.Type == "dict32" && c.Shape == "row" {
+		return "[]uint32" // ids: a policy compares them, and reads the few it needs
+	}
 	if c.Shape == "batch" && !c.Output {
 		return t
 	}
@@ -102,11 +106,15 @@ func goType(c schema.Column) string {
 }
 
 func viewName(c schema.Column) string {
-	if c.Type == "dict32" && c.Shape == "batch" {
+	switch {
+	case c.Type == "dict32" && c.Shape == "batch":
 		return "text"
-	}
-	if c.Type == "dict32" {
+	case c.Type == "dict32" && c.Shape == "row":
+		return "u32s"
+	case c.Type == "dict32":
 		return "texts"
+	case c.Shape == "batch" && !c.Output:
+		return c.Type // the element itself
 	}
 	return c.Type + "s"
 }

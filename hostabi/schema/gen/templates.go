@@ -1,6 +1,11 @@
 package main
 
-var outputs = []struct{ path, text string }{
+// output is one file to be written: the template, and where the file goes.
+type output struct{ path, text string }
+
+// outputs are the bindings in Go and the table for readers; guestOutputs those of the
+// SDKs in other languages.
+var outputs = []output{
 	{"hostabi/columns_gen.go", hostText},
 	{"runtime/wasm/columns_gen.go", runtimeText},
 	{"sdk/go/columns_gen.go", sdkText},
@@ -22,7 +27,7 @@ var columns = [...][]Column{
 {{- range $g := .}}
 	{ // {{$g.Kind}}
 	{{- range $c := $g.Columns}}
-		{ID: {{const $g $c}}, Name: {{printf "%q" $c.Name}}, Kind: {{printf "%#04x" $c.ID}} >> 8, Type: {{type $c}}, Shape: {{shape $c}}{{if $c.Output}}, Output: true{{end}}, Unit: {{printf "%q" $c.Unit}}, Doc: {{printf "%q" $c.Doc}}},
+		{ID: {{const $g $c}}, Name: {{printf "%q" $c.Name}}, Kind: {{printf "%#04x" $c.ID}} >> 8, Type: {{type $c}}, Shape: {{shape $c}}{{if $c.Output}}, Output: true{{end}}{{if $c.Nullable}}, Nullable: true{{end}}, Unit: {{printf "%q" $c.Unit}}, Doc: {{printf "%q" $c.Doc}}},
 	{{- end}}
 	},
 {{- end}}
@@ -41,7 +46,7 @@ func {{lower (singular $g.Name)}}Input(b *policies.{{singular $g.Name}}Batch, id
 	switch id {
 {{- range $c := $g.Columns}}{{if not (or $c.Output (dict $c))}}
 	case hostabi.{{const $g $c}}:
-		return {{if eq $c.Type "u8"}}b.{{$c.Field}}{{else}}hostabi.Bytes(b.{{$c.Field}}){{end}}
+		return {{if eq $c.Shape "batch"}}hostabi.Element(&b.{{$c.Field}}){{else if eq $c.Type "u8"}}b.{{$c.Field}}{{else}}hostabi.Bytes(b.{{$c.Field}}){{end}}
 {{- end}}{{end}}
 	}
 	return nil
@@ -73,7 +78,7 @@ func (b *{{$g.Name}}) bind(id uint32, v view) {
 // New{{$g.Name}} returns a batch with every column, all zeros, for tests without Wasm.
 func New{{$g.Name}}(n, r int) *{{$g.Name}} {
 	b := &{{$g.Name}}{Call: Call{N: n, R: r}}
-{{- range $c := $g.Columns}}{{if not (and (dict $c) (eq $c.Shape "batch"))}}
+{{- range $c := $g.Columns}}{{if not (and (eq $c.Shape "batch") (not $c.Output))}}
 	b.{{field $c}} = make({{gotype $c}}, {{if eq $c.Shape "row"}}n{{else if eq $c.Shape "matrix"}}n*r{{else if eq $c.Shape "res"}}r{{else}}1{{end}})
 {{- end}}{{end}}
 {{- if eq $g.Name "Jobs"}}
@@ -95,6 +100,6 @@ Types, shapes and units are explained in [abi.md](abi.md). Ids, names, types, un
 | id | name | type | shape | unit | meaning |
 |---|---|---|---|---|---|
 {{- range $c := $g.Columns}}
-| {{printf "%#04x" $c.ID}} | {{$c.Name}}{{if $c.Output}} (output){{end}} | {{$c.Type}} | {{$c.Shape}} | {{$c.Unit}} | {{$c.Doc}} |
+| {{printf "%#04x" $c.ID}} | {{$c.Name}}{{if $c.Output}} (output){{end}} | {{$c.Type}}{{if $c.Nullable}}, nullable{{end}} | {{$c.Shape}} | {{$c.Unit}} | {{$c.Doc}} |
 {{- end}}
 {{end}}`

@@ -1,0 +1,4 @@
+package main
+
+// guestOutputs are the bindings of the SDKs in languages other than Go.
+var guestOutputs = []output{}
