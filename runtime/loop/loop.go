@@ -28,6 +28,9 @@ type Turn struct {
 	Events int
 	// Refused are events that made no sense; the ledger is unchanged by them.
 	Refused []error
+	// Held is for how long posts and swaps kept the turn from beginning, by the loop's
+	// clock: what a swap costs the loop.
+	Held spec.Duration
 	ledger.Result
 }
 
@@ -42,6 +45,8 @@ type Loop struct {
 		inbox     []ledger.Event
 		set       cycle.Set // of the next cycle
 		listeners []func(Turn)
+		turning   bool            // a turn runs, with the set that it found
+		leaving   []chan struct{} // of the sets replaced since; closed when it ends
 	}
 	knock chan struct{} // holds one token while there is something to do
 }
@@ -63,13 +68,23 @@ func (p *Loop) Post(evs ...ledger.Event) {
 }
 
 // Swap replaces the policies from the next cycle on. A cycle that runs keeps the
-// set it began with.
-func (p *Loop) Swap(set cycle.Set) {
+// set it began with. retired is closed once no turn uses an older set any more: at
+// once if none runs, else when it ends, listeners and actor included; what the older
+// set held may then be closed. Never wait for it inside a turn (a policy, an actor, a
+// listener): the turn would wait for itself.
+func (p *Loop) Swap(set cycle.Set) (retired <-chan struct{}) {
+	ch := make(chan struct{})
 	p.mu.Lock()
 	set.Generation = p.mu.set.Generation + 1
 	p.mu.set = set
+	if p.mu.turning {
+		p.mu.leaving = append(p.mu.leaving, ch)
+	} else {
+		close(ch)
+	}
 	p.mu.Unlock()
 	p.wake()
+	return ch
 }
 
 // Listen calls f after every turn, on the loop's goroutine: f must be quick and
@@ -111,6 +126,8 @@ func (p *Loop) Turn(ctx context.Context) Turn {
 	now := p.clock.Now()
 	t := Turn{Now: now}
 	events, set, more := p.drain()
+	t.Held = p.clock.Now() - now
+	defer p.rest()
 	for _, ev := range events {
 		if err := p.ledger.Apply(now, ev); err != nil {
 			t.Refused = append(t.Refused, err)
@@ -133,10 +150,23 @@ func (p *Loop) Turn(ctx context.Context) Turn {
 func (p *Loop) drain() (events []ledger.Event, set cycle.Set, more bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.mu.turning = true
 	n := min(len(p.mu.inbox), MaxDrain)
 	events = p.mu.inbox[:n:n]
 	p.mu.inbox = p.mu.inbox[n:]
 	return events, p.mu.set, len(p.mu.inbox) > 0
+}
+
+// rest ends a turn: the sets that were replaced while it ran are used no more.
+func (p *Loop) rest() {
+	p.mu.Lock()
+	p.mu.turning = false
+	for _, retired := range p.mu.leaving {
+		close(retired)
+	}
+	clear(p.mu.leaving)
+	p.mu.leaving = p.mu.leaving[:0]
+	p.mu.Unlock()
 }
 
 func (p *Loop) tell(t Turn) {
