@@ -26,6 +26,10 @@ const (
 	CodeABI        Code = "abi-violation" // wrong layout, wrong pointer
 	CodeWatchdog   Code = "watchdog"      // wall-clock limit
 	CodeUnknownErr Code = "error"         // any other error of a policy
+
+	// CodeQuarantined is the answer of a policy that has failed too often: it was not
+	// asked at all.
+	CodeQuarantined Code = "quarantined"
 )
 
 // CallError is a failed policy call.
