@@ -38,6 +38,23 @@ func (b *Batch) Column(id ColumnID) (BatchColumn, bool) {
 	return BatchColumn{}, false
 }
 
+// Known says whether element i of the column is known: its bit in the validity bitmap.
+func (c BatchColumn) Known(i int) bool {
+	return i>>3 >= len(c.Validity) || c.Validity[i>>3]>>(i&7)&1 != 0
+}
+
+// Text returns element i of a dict32 column as text; false if it points at none.
+func (b *Batch) Text(c BatchColumn, i int) (string, bool) {
+	if c.Type != Dict32 || c.Dict == 0 || i < 0 || i >= c.Elements {
+		return "", false
+	}
+	texts, id := b.Dicts[c.Dict-1], le.Uint32(c.Data[4*i:])
+	if uint64(id) >= uint64(len(texts)) {
+		return "", false
+	}
+	return texts[id], true
+}
+
 // DecodeError says where a batch breaks the layout.
 type DecodeError struct {
 	Where   string // header, column 3 (job.priority), dictionary 0
@@ -50,7 +67,7 @@ func (e *DecodeError) Error() string { return "batch " + e.Where + ": " + e.Prob
 // be given. Columns with an unknown id are kept, an unknown type is an error.
 func Decode(buf []byte) (*Batch, error) {
 	d := decoder{buf: buf}
-	b := d.header()
+	b := d.readHeader()
 	if d.err != nil {
 		return nil, d.err
 	}
@@ -77,8 +94,12 @@ func Decode(buf []byte) (*Batch, error) {
 }
 
 type decoder struct {
-	buf []byte
-	err error
+	buf    []byte
+	header uint32 // its bytes: no part may lie in them
+	rows   int
+	res    int
+	kind   Kind
+	err    error
 }
 
 func (d *decoder) fail(where, format string, args ...any) error {
@@ -97,14 +118,14 @@ func (d *decoder) part(where string, offset uint32, n uint64, align uint32) []by
 		_ = d.fail(where, "offset %d is not a multiple of %d", offset, align)
 		return nil
 	}
-	if uint64(offset) < HeaderBytes || uint64(offset)+n > uint64(len(d.buf)) {
+	if offset < d.header || uint64(offset)+n > uint64(len(d.buf)) {
 		_ = d.fail(where, "bytes %d to %d lie outside the batch of %d", offset, uint64(offset)+n, len(d.buf))
 		return nil
 	}
 	return d.buf[offset : uint64(offset)+n : uint64(offset)+n]
 }
 
-func (d *decoder) header() *Batch {
+func (d *decoder) readHeader() *Batch {
 	if len(d.buf) < HeaderBytes {
 		_ = d.fail("header", "%d bytes, want at least %d", len(d.buf), HeaderBytes)
 		return nil
@@ -129,7 +150,8 @@ func (d *decoder) header() *Batch {
 	if d.err != nil {
 		return nil
 	}
-	d.buf = h[:total]
+	d.buf, d.header = h[:total], le.Uint32(h[offHeader:])
+	d.kind, d.rows, d.res = b.Kind, b.Rows, b.Resources
 	b.Params = d.part("params", le.Uint32(h[offParams:]), 8*uint64(le.Uint32(h[offParamCount:])), 8)
 	room := d.part("error text", le.Uint32(h[offError:]), uint64(le.Uint32(h[offErrorCap:])), 1)
 	b.ErrorText = string(room[:min(uint64(len(room)), uint64(le.Uint32(h[offErrorLen:])))])
@@ -155,26 +177,43 @@ func (d *decoder) column(i int, desc []byte, dicts int) BatchColumn {
 	}
 	c.Data = d.part(where, le.Uint32(desc[descOffset:]), uint64(c.Elements)*uint64(size), Align)
 	if v := le.Uint32(desc[descValidity:]); v != 0 {
-		c.Validity = d.part(where+" validity", v, (uint64(c.Elements)+7)/8, Align)
+		c.Validity = d.validity(where, v, c)
 	}
 	d.checkSchema(where, c)
 	return c
 }
 
+func (d *decoder) validity(where string, offset uint32, c BatchColumn) []byte {
+	if c.Flags&FlagNullable == 0 {
+		_ = d.fail(where, "a validity bitmap, but the column is not nullable")
+	}
+	bits := d.part(where+" validity", offset, bitmapBytes(uint64(c.Elements)), Align)
+	if spare := c.Elements % 8; spare != 0 && bits != nil && bits[len(bits)-1]>>spare != 0 {
+		_ = d.fail(where+" validity", "bits after element %d", c.Elements-1)
+	}
+	return bits
+}
+
 // checkSchema holds a column that this version knows to what the schema says of it.
 func (d *decoder) checkSchema(where string, c BatchColumn) {
 	known, ok := ColumnByID(c.ID)
+	if label := labelColumn(c.ID, ""); label != nil {
+		known, ok = *label, true
+	}
 	if !ok || d.err != nil {
 		return
 	}
-	rows, res := int(le.Uint32(d.buf[offRows:])), int(le.Uint32(d.buf[offResources:]))
 	switch {
+	case known.Kind != d.kind:
+		_ = d.fail(where, "a column of %s in a batch of %s", known.Kind, d.kind)
 	case known.Type != c.Type:
 		_ = d.fail(where, "type is %s, the schema says %s", c.Type, known.Type)
 	case known.Output != (c.Flags&FlagOutput != 0):
 		_ = d.fail(where, "direction differs from the schema")
-	case known.Shape.elements(rows, res) != uint64(c.Elements):
-		_ = d.fail(where, "%d elements for %d rows and %d resources", c.Elements, rows, res)
+	case known.Nullable != (c.Flags&FlagNullable != 0):
+		_ = d.fail(where, "nullable differs from the schema")
+	case known.Shape.elements(d.rows, d.res) != uint64(c.Elements):
+		_ = d.fail(where, "%d elements for %d rows and %d resources", c.Elements, d.rows, d.res)
 	}
 }
 
@@ -216,6 +255,9 @@ func (d *decoder) dict(where string, entry []byte) []string {
 func (id ColumnID) String() string {
 	if c, ok := ColumnByID(id); ok {
 		return c.Name
+	}
+	if labelColumn(id, "") != nil {
+		return fmt.Sprintf("job.label %d", id-LabelBase)
 	}
 	return fmt.Sprintf("%#x", uint32(id))
 }

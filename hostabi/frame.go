@@ -20,15 +20,21 @@ type Frame struct {
 // Part is one column of a Frame.
 type Part struct {
 	Column *Column
-	// Data is the wire form of the column. Nil sends an input as zeros, marked
-	// absent; an output starts as Data, or as zeros.
+	// Data is the wire form of the column. Nil sends an input marked absent: as zeros,
+	// or, where the column has a value for "not known" (nullable and dict32 columns),
+	// with every element not known. An output starts as Data, or as zeros.
 	Data []byte
 	// Valid is the validity bitmap of a nullable column, bit i%8 of byte i/8 for
-	// element i; nil if all are valid.
+	// element i; nil if all are valid. Bits after the last element are sent as 0.
 	Valid []byte
 
 	offset, bytes uint64
+	validity      uint64 // 0 if there is no bitmap
+	elements      uint64
 }
+
+// unknown says whether the part is sent with no element known.
+func (p *Part) unknown() bool { return p.Data == nil && !p.Column.Output && p.Column.hasUnknown() }
 
 // LayoutError says why a frame cannot be laid out: a fault of the host.
 type LayoutError struct {
@@ -57,13 +63,9 @@ func (f *Frame) Layout() (int, error) {
 	f.params = place(8 * uint64(len(f.Params)))
 	f.layoutDict(place)
 	for i := range f.Parts {
-		p := &f.Parts[i]
-		p.bytes = p.Column.Shape.elements(f.Rows, f.Resources) * uint64(p.Column.Type.Size())
-		if p.Data != nil && uint64(len(p.Data)) != p.bytes {
-			return 0, &LayoutError{p.Column.Name, fmt.Sprintf("%d bytes, want %d for %d rows and %d resources",
-				len(p.Data), p.bytes, f.Rows, f.Resources)}
+		if err := f.Parts[i].layout(f, place); err != nil {
+			return 0, err
 		}
-		p.offset = place(p.bytes)
 	}
 	f.errText = place(ErrorBytes)
 	f.total = at
@@ -71,6 +73,30 @@ func (f *Frame) Layout() (int, error) {
 		return 0, &LayoutError{"", fmt.Sprintf("%d bytes, the limit is %d", f.total, MaxBatchBytes)}
 	}
 	return int(f.total), nil
+}
+
+func (p *Part) layout(f *Frame, place func(uint64) uint64) error {
+	c := p.Column
+	p.elements = c.Shape.elements(f.Rows, f.Resources)
+	p.bytes, p.validity = p.elements*uint64(c.Type.Size()), 0
+	if p.Data != nil && uint64(len(p.Data)) != p.bytes {
+		return &LayoutError{c.Name, fmt.Sprintf("%d bytes, want %d for %d rows and %d resources",
+			len(p.Data), p.bytes, f.Rows, f.Resources)}
+	}
+	p.offset = place(p.bytes)
+	switch {
+	case p.Valid == nil && !(c.Nullable && p.unknown()):
+		return nil
+	case !c.Nullable:
+		return &LayoutError{c.Name, "a validity bitmap, but the column is not nullable"}
+	case p.Data != nil && uint64(len(p.Valid)) != bitmapBytes(p.elements):
+		return &LayoutError{c.Name, fmt.Sprintf("a validity bitmap of %d bytes, want %d for %d elements",
+			len(p.Valid), bitmapBytes(p.elements), p.elements)}
+	}
+	if p.elements > 0 {
+		p.validity = place(bitmapBytes(p.elements))
+	}
+	return nil
 }
 
 func (f *Frame) layoutDict(place func(uint64) uint64) {
@@ -102,12 +128,34 @@ func (f *Frame) Encode(dst []byte) error {
 	f.encodeParams(dst)
 	f.encodeDict(dst)
 	for i := range f.Parts {
-		p := &f.Parts[i]
-		n := uint64(copy(dst[p.offset:p.offset+p.bytes], p.Data))
-		clear(dst[p.offset+n : aligned(p.offset+p.bytes)])
+		f.Parts[i].encode(dst)
 	}
 	clear(dst[f.errText:])
 	return nil
+}
+
+func (p *Part) encode(dst []byte) {
+	end := p.offset + p.bytes
+	n := uint64(copy(dst[p.offset:end], p.Data))
+	if p.unknown() {
+		for i := range dst[p.offset:end] {
+			dst[p.offset+uint64(i)] = 0xff // -1, or NoText
+		}
+		n = p.bytes
+	}
+	clear(dst[p.offset+n : aligned(end)])
+	if p.validity == 0 {
+		return
+	}
+	end = p.validity + bitmapBytes(p.elements)
+	n = 0
+	if p.Data != nil {
+		n = uint64(copy(dst[p.validity:end], p.Valid))
+	}
+	clear(dst[p.validity+n : aligned(end)])
+	if spare := p.elements % 8; spare != 0 {
+		dst[end-1] &= 1<<spare - 1
+	}
 }
 
 func (f *Frame) encodeHeader(dst []byte) {
@@ -152,7 +200,8 @@ func (p *Part) describe(d []byte, f *Frame) {
 	}
 	le.PutUint16(d[descElemSize:], uint16(c.Type.Size()))
 	le.PutUint32(d[descOffset:], uint32(p.offset))
-	le.PutUint32(d[descElements:], uint32(p.bytes/uint64(c.Type.Size())))
+	le.PutUint32(d[descElements:], uint32(p.elements))
+	le.PutUint32(d[descValidity:], uint32(p.validity))
 	if c.Type == Dict32 && f.dict != 0 {
 		le.PutUint32(d[descDict:], 1)
 	}
@@ -166,6 +215,9 @@ func flagsOf(c *Column) Flag {
 	flags := [...]Flag{ShapeRow: 0, ShapeMatrix: FlagMatrix, ShapeResource: FlagResource, ShapeBatch: FlagBatch}[c.Shape]
 	if c.Output {
 		flags |= FlagOutput
+	}
+	if c.Nullable {
+		flags |= FlagNullable
 	}
 	return flags
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 
 	"github.com/musterhq/muster/hostabi/wasmbin"
 )
@@ -70,7 +71,8 @@ type Fuel struct {
 
 // MetadataError says what is wrong with a policy's metadata.
 type MetadataError struct {
-	Where   string // the JSON path
+	Where   string // the JSON path: params[2].default; "byte 17" where JSON itself breaks
+	Code    string // Meta…, stable
 	Problem string
 	Hint    string
 }
@@ -89,58 +91,74 @@ func ReadMetadata(m *wasmbin.Module) (Metadata, bool, error) {
 	return md, true, err
 }
 
-// ParseMetadata reads the JSON of the section and checks it against the schema.
-// Unknown keys are ignored, because later versions add some.
+// ParseMetadata reads the JSON of the section and checks it against the schema; the
+// error is a *MetadataError, the first of Metadata.Problems. Unknown keys are ignored,
+// because later versions add some. Values of params come out as int64, float64, bool
+// or string, by their types; a duration keeps the form in which it was written.
 func ParseMetadata(raw []byte) (Metadata, error) {
 	var md Metadata
 	if len(raw) > MaxMetadataBytes {
-		return md, &MetadataError{"size", fmt.Sprintf("%d bytes, the limit is %d", len(raw), MaxMetadataBytes), "shorten the reasons"}
+		return md, &MetadataError{"size", MetaTooLarge, fmt.Sprintf("%d bytes, the limit is %d", len(raw), MaxMetadataBytes), "shorten the reasons and the docs of the params"}
 	}
 	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
 	if err := d.Decode(&md); err != nil {
-		return md, &MetadataError{fmt.Sprintf("byte %d", offsetOf(err, len(raw))), err.Error(), "write the section with muster policy annotate"}
+		return Metadata{}, unreadable(err, len(raw))
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return md, &MetadataError{fmt.Sprintf("byte %d", d.InputOffset()), "text after the JSON object", "write one object"}
+		return Metadata{}, &MetadataError{fmt.Sprintf("byte %d", d.InputOffset()), MetaNotJSON, "text after the JSON object", "write one object"}
 	}
-	return md, md.check()
+	md.Normalize()
+	if problems := md.Problems(); len(problems) > 0 {
+		return md, problems[0]
+	}
+	return md, nil
 }
 
-// offsetOf is the byte at which JSON went wrong; at its end if it is cut off.
-func offsetOf(err error, end int) int64 {
+// unreadable says where JSON went wrong: the path of a value of the wrong type, else
+// the byte; the end if the text is cut off.
+func unreadable(err error, end int) *MetadataError {
 	var syntax *json.SyntaxError
 	var mismatch *json.UnmarshalTypeError
+	at := int64(end)
 	switch {
-	case errors.As(err, &syntax):
-		return syntax.Offset
+	case errors.As(err, &mismatch) && mismatch.Field != "":
+		return &MetadataError{
+			mismatch.Field, MetaType, fmt.Sprintf("a %s (byte %d), want %s", mismatch.Value, mismatch.Offset, jsonKind(mismatch.Type)),
+			"see hostabi/abi.md, section 5",
+		}
 	case errors.As(err, &mismatch):
-		return mismatch.Offset
+		at = mismatch.Offset
+	case errors.As(err, &syntax):
+		at = syntax.Offset
 	}
-	return int64(end)
+	return &MetadataError{fmt.Sprintf("byte %d", at), MetaNotJSON, err.Error(), "write the section with muster policy annotate"}
 }
 
-func (md *Metadata) check() error {
-	if md.ABI.Major != 0 && md.ABI.Major != Major || md.ABI.MinMinor > Minor {
-		return &MetadataError{"abi", fmt.Sprintf("needs ABI %d.%d, this host speaks %d.%d", md.ABI.Major, md.ABI.MinMinor, Major, Minor), "update the host"}
+// jsonKind is what a Go type is called in JSON.
+func jsonKind(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.String:
+		return "a text"
+	case reflect.Int, reflect.Int64:
+		return "a whole number"
+	case reflect.Slice:
+		return "a list"
 	}
-	for i, name := range md.Columns.Required {
-		c, ok := ColumnByName(name)
-		if !ok {
-			return &MetadataError{fmt.Sprintf("columns.required[%d]", i), fmt.Sprintf("this host has no column %q", name), "list it under optional, or update the host"}
-		}
-		if c.Output {
-			return &MetadataError{fmt.Sprintf("columns.required[%d]", i), fmt.Sprintf("%s is an output", name), "outputs are always sent, leave it out"}
-		}
+	return "an object"
+}
+
+// JSON returns the content of the section for these metadata. Parsing it gives the
+// same metadata back.
+func (md *Metadata) JSON() ([]byte, error) {
+	raw, err := json.Marshal(md)
+	if err != nil {
+		return nil, fmt.Errorf("metadata of %s: %w", md.Name, err)
 	}
-	if len(md.Keys) > 4 {
-		return &MetadataError{"keys", fmt.Sprintf("%d keys, at most 4", len(md.Keys)), "fold keys into one number"}
+	if len(raw) > MaxMetadataBytes {
+		return nil, &MetadataError{"size", MetaTooLarge, fmt.Sprintf("%d bytes, the limit is %d", len(raw), MaxMetadataBytes), "shorten the reasons and the docs of the params"}
 	}
-	for i, k := range md.Keys {
-		if k.Type != "" && k.Type != "i64" && k.Type != "f64" || k.Order != "" && k.Order != "asc" && k.Order != "desc" {
-			return &MetadataError{fmt.Sprintf("keys[%d]", i), fmt.Sprintf("type %q, order %q", k.Type, k.Order), "types are i64 and f64, orders asc and desc"}
-		}
-	}
-	return nil
+	return raw, nil
 }
 
 // KeyFormat is the start value of the column job.key_format.
@@ -164,7 +182,7 @@ func (md *Metadata) Wants(c Column) bool {
 		return len(md.Reasons) > 0 || c.ID != JobReason && c.ID != VictimReason
 	}
 	if len(md.Columns.Required)+len(md.Columns.Optional) == 0 {
-		return true
+		return c.ID < LabelBase
 	}
 	for _, names := range [2][]string{md.Columns.Required, md.Columns.Optional} {
 		for _, n := range names {
