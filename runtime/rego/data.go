@@ -63,7 +63,7 @@ func missing(ref ast.Ref, rule *ast.Rule, path []string) *Error {
 		Message: fmt.Sprintf("the rules use %s, which neither the data nor a rule defines", name),
 		Hint:    fmt.Sprintf("add %q to the data, as an empty value if there is none", strings.Join(path, ".")),
 	}
-	if strings.HasPrefix(name, "data."+Package+".") {
+	if strings.HasPrefix(name, "data.muster.") {
 		e.Hint = "no rule of that name; is it misspelt?"
 	}
 	loc := ref[0].Location

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
@@ -45,33 +46,56 @@ func refusal(code, format string, args ...any) Verdict {
 
 // Decide asks the rules about a job. What goes wrong in the rules is a refusal,
 // not an error; the error is that of a ctx that ended, and comes with a refusal.
-func (a *Admission) Decide(ctx context.Context, j *spec.Job) (Verdict, error) {
-	input := inputOf(j)
-	bounded, cancel := context.WithTimeout(ctx, a.timeout)
+func (r *Rules) Decide(ctx context.Context, j *spec.Job) (Verdict, error) {
+	return r.allowed(ctx, Admission, inputOf(j), "job "+j.ID)
+}
+
+// allowed asks a decision that has allow and deny.
+func (r *Rules) allowed(ctx context.Context, d Decision, input ast.Value, about string) (Verdict, error) {
+	bounded, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	results, err := a.query.Eval(bounded, rego.EvalParsedInput(input))
-	switch {
-	case ctx.Err() != nil:
-		return refusal(CodeTimeout, "the question about job %s was withdrawn", j.ID), ctx.Err()
-	case bounded.Err() != nil:
-		return refusal(CodeTimeout, "the admission rules did not answer within %s", a.timeout), nil
-	case err != nil:
-		return refusal(CodeEvalError, "the admission rules failed: %s", evalMessage(err)), nil
-	case len(results) != 1 || len(results[0].Expressions) != 1:
-		return refusal(CodeBadDocument, "the admission rules gave no decision document"), nil
+	doc, bad, err := r.ask(ctx, bounded, d, input, about)
+	if bad != nil {
+		return *bad, err
 	}
-	doc, _ := results[0].Expressions[0].Value.(map[string]any)
-	v := a.verdict(doc)
+	v := verdict(d, doc, about)
 	if v.Code == CodeUndefined {
-		v.Messages[0] += a.whyUndefined(bounded, input)
+		v.Messages[0] += r.whyUndefined(bounded, d, input)
 	}
 	return v, nil
+}
+
+// ask evaluates the outputs of a decision. What went wrong comes as a refusal; the error
+// is that of a ctx that ended.
+func (r *Rules) ask(ctx, bounded context.Context, d Decision, input ast.Value, about string) (doc map[string]any, bad *Verdict, err error) {
+	fail := func(code, format string, args ...any) (map[string]any, *Verdict, error) {
+		v := refusal(code, format, args...)
+		return nil, &v, ctx.Err()
+	}
+	name := strings.TrimPrefix(d.Package(), "muster.")
+	q := r.questions[d]
+	if q == nil {
+		return fail(CodeUndefined, "there are no rules of package %s", d.Package())
+	}
+	results, err := q.query.Eval(bounded, rego.EvalParsedInput(input))
+	switch {
+	case ctx.Err() != nil:
+		return fail(CodeTimeout, "the question about %s was withdrawn", about)
+	case bounded.Err() != nil:
+		return fail(CodeTimeout, "the %s rules did not answer within %s", name, r.timeout)
+	case err != nil:
+		return fail(CodeEvalError, "the %s rules failed: %s", name, evalMessage(err))
+	case len(results) != 1 || len(results[0].Expressions) != 1:
+		return fail(CodeBadDocument, "the %s rules gave no decision document", name)
+	}
+	doc, _ = results[0].Expressions[0].Value.(map[string]any)
+	return doc, nil, nil
 }
 
 // DecideAll asks about many jobs; answer i is about job i. Each has its own time
 // limit, so that one slow job cannot refuse the others. It stops at a ctx that
 // ended; the verdicts not reached are refusals.
-func (a *Admission) DecideAll(ctx context.Context, jobs []*spec.Job) ([]Verdict, error) {
+func (r *Rules) DecideAll(ctx context.Context, jobs []*spec.Job) ([]Verdict, error) {
 	out := make([]Verdict, len(jobs))
 	var failed error
 	for i, j := range jobs {
@@ -79,29 +103,30 @@ func (a *Admission) DecideAll(ctx context.Context, jobs []*spec.Job) ([]Verdict,
 			out[i] = refusal(CodeTimeout, "the question about job %s was withdrawn", j.ID)
 			continue
 		}
-		out[i], failed = a.Decide(ctx, j)
+		out[i], failed = r.Decide(ctx, j)
 	}
 	return out, failed
 }
 
 // verdict reads the decision document: each output is an array of its one value,
 // empty if it is undefined.
-func (a *Admission) verdict(doc map[string]any) Verdict {
+func verdict(d Decision, doc map[string]any, about string) Verdict {
 	deny, problem := messages(doc)
 	if problem != "" {
 		return refusal(CodeBadDocument, "%s", problem)
 	}
+	what, _, _ := strings.Cut(about, " ")
 	allow, isDefined := single(doc, "allow")
 	allowed, isBool := allow.(bool)
 	switch {
 	case len(deny) > 0:
 		return Verdict{Code: CodeDenied, Messages: deny}
 	case !isDefined:
-		return refusal(CodeUndefined, "data.%s.allow is undefined for this job", Package)
+		return refusal(CodeUndefined, "data.%s.allow is undefined for this %s", d.Package(), what)
 	case !isBool:
 		return refusal(CodeBadDocument, "allow is %v, not true or false", allow)
 	case !allowed:
-		return refusal(CodeNotAllowed, "no admission rule allows this job")
+		return refusal(CodeNotAllowed, "no %s rule allows this %s", strings.TrimPrefix(d.Package(), "muster."), what)
 	}
 	v := Verdict{Allow: true, Code: CodeAllowed}
 	if problem := v.overrides(doc); problem != "" {
@@ -167,14 +192,14 @@ func evalMessage(err error) string {
 	if e.Location == nil || e.Location.File == "" {
 		return fmt.Sprintf("%s: %s", e.Code, e.Message)
 	}
-	return fmt.Sprintf("%s:%d:%d: %s: %s", e.Location.File, e.Location.Row, e.Location.Col, e.Code, e.Message)
+	return fmt.Sprintf("%s:%d:%d: %s: %s", e.Location.File, e.Location.Row, e.Location.Col, e.Code, strings.Join(strings.Fields(e.Message), " "))
 }
 
 // whyUndefined evaluates once more, looking: it names the expressions of the rules
 // for allow that did not hold. Empty if it cannot tell.
-func (a *Admission) whyUndefined(ctx context.Context, input ast.Value) string {
+func (r *Rules) whyUndefined(ctx context.Context, d Decision, input ast.Value) string {
 	t := &failTracer{}
-	_, err := a.query.Eval(ctx, rego.EvalParsedInput(input), rego.EvalQueryTracer(t),
+	_, err := r.questions[d].query.Eval(ctx, rego.EvalParsedInput(input), rego.EvalQueryTracer(t),
 		rego.EvalRuleIndexing(false)) // the index leaves out rules that cannot hold
 	if err != nil || len(t.failed) == 0 {
 		return ""

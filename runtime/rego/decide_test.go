@@ -28,7 +28,7 @@ func job() *spec.Job {
 	}
 }
 
-func decide(t testing.TB, a *Admission, j *spec.Job) Verdict {
+func decide(t testing.TB, a *Rules, j *spec.Job) Verdict {
 	t.Helper()
 	v, err := a.Decide(t.Context(), j)
 	if err != nil {
@@ -87,7 +87,7 @@ func TestDecide(t *testing.T) {
 // undefined, the deny rule vanishes, and everything is admitted.
 func TestSprintfOverAMissingDocumentIsRefusedAtLoad(t *testing.T) {
 	trap := rules("default allow := true\ndeny contains sprintf(\"at most %v GPUs\", [data.limits.gpus]) if input.job.gpus > 1")
-	_, err := Load(t.Context(), trap, nil, Options{})
+	_, err := Load(t.Context(), Source{Files: trap}, Options{})
 	var e *Error
 	if !errors.As(err, &e) || e.Code != ErrCodeMissingData || !strings.Contains(e.Message, "data.limits,") {
 		t.Fatalf("got %v, want data.limits named", err)
@@ -148,7 +148,7 @@ func TestInputAmountsSaturateAndStayExact(t *testing.T) {
 
 func TestAHeavyRuleIsCutAtItsDeadline(t *testing.T) {
 	heavy := rules("default allow := true\ndeny contains \"no\" if count([1 | some i in numbers.range(1, 20000); some j in numbers.range(1, 20000); i * j == -1]) > 0")
-	a, err := Load(t.Context(), heavy, nil, Options{Timeout: 20 * time.Millisecond})
+	a, err := Load(t.Context(), Source{Files: heavy}, Options{Timeout: 20 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +163,7 @@ func TestAHeavyRuleIsCutAtItsDeadline(t *testing.T) {
 }
 
 func TestTheDefaultTimeoutHolds(t *testing.T) {
-	a, err := Load(t.Context(), rules("allow := true"), nil, Options{})
+	a, err := Load(t.Context(), Source{Files: rules("allow := true")}, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

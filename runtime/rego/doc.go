@@ -1,16 +1,33 @@
-// Package rego decides about the admission of jobs with rules written in Rego,
-// evaluated by the Open Policy Agent's engine. It is the only package that
-// imports OPA. Rego never scores: an evaluation costs tens of microseconds, so it
-// has its place once per job, not in the order of thousands.
+// Package rego decides with rules written in Rego v1, evaluated by the Open Policy
+// Agent's engine. It is the only package that imports OPA. Rego never scores: an
+// evaluation costs tens of microseconds, so it has its place once per job, and once
+// per list of victims, not in the order of thousands.
 //
-// The rules are those of package muster.admission, in Rego v1:
+// A folder or bundle may hold rules for any of four decisions, each in a package of
+// its own, beside packages with helpers.
+//
+// Package muster.admission: may a job run? Asked once for each job.
 //
 //	allow      must be defined: true admits, false refuses, undefined refuses
 //	deny       set of messages; any one refuses, whatever allow says
 //	queue      optional: the path of the queue to use instead of the job's
 //	priority   optional: the priority, a whole number, to use instead
 //
-// The input is one job. Every field is always there:
+// Package muster.placement: where may it run? Asked after admission.
+//
+//	gpu_types  set of the GPU types that the job may use; undefined allows all
+//	nodes      object of node label keys to sets of values: a node needs one of them
+//	           for each key; undefined allows all nodes
+//	deny       set of messages; any one refuses the job
+//
+// Package muster.protection: what must not be evicted? All candidates of a queue are
+// asked about in one evaluation. Rules that fail protect everything.
+//
+//	protect[i] set of reasons why input.units[i] must stay
+//
+// Package muster.loading: may this policy be loaded? allow and deny, as in admission.
+//
+// The input of admission and placement is one job. Every field is always there:
 //
 //	input.job.id           text
 //	input.job.queue        path, "root.research.llm"; empty if the job names none
@@ -24,6 +41,31 @@
 //	input.job.labels       object of texts
 //	input.job.duration_s   declared run time in seconds, 0 if none was declared
 //	input.job.preemptible  true or false
+//
+// The input of protection is an array of units, a unit being a whole gang or one
+// surplus task, and the time:
+//
+//	input.units[i].job         a job, with the fields above
+//	input.units[i].queue       path of its queue
+//	input.units[i].tasks       tasks of the unit
+//	input.units[i].gpus        GPUs that it holds
+//	input.units[i].running_s   seconds since it started
+//	input.units[i].lost_gpu_s  GPU-seconds that an eviction would lose
+//	input.units[i].evicted     times the job was preempted so far
+//	input.units[i].surplus     true if the job goes on without the unit
+//	input.units[i].leader      true for the head of a Ray cluster and its like
+//	input.units[i].use_known   true if the use of its GPUs is measured
+//	input.units[i].use         part of its GPUs that is busy, 0 to 1; 1 if not known
+//	input.units[i].idle_s      seconds for which it did nothing; 0 if not known
+//	input.now_s                time of the cycle in seconds
+//
+// The input of loading is the policy:
+//
+//	input.policy.name, .version, .source, .digest   texts
+//	input.policy.by        who asks
+//	input.policy.signers   names of the keys whose signatures hold
+//	input.policy.kinds     job_order, queue_shares, victim_costs, rules
+//	input.policy.queues    paths of the queues that name the policy
 //
 // The data is whatever the operator loads with the rules. In Rego what is
 // undefined quietly makes its rule vanish, also a deny. So Load refuses a field

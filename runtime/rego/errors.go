@@ -13,9 +13,12 @@ import (
 // The codes of our own load errors; all others are OPA's (rego_parse_error,
 // rego_type_error, rego_unsafe_var_error, …).
 const (
-	ErrCodeMissingData  = "rego_missing_data"  // a data document that the rules use was not given
-	ErrCodeMissingAllow = "rego_missing_allow" // no rule defines allow
-	ErrCodeBadData      = "rego_bad_data"      // the data is not an object of JSON values
+	ErrCodeMissingData   = "rego_missing_data"   // a data document that the rules use was not given
+	ErrCodeMissingOutput = "rego_missing_output" // a package lacks the rule that decides: allow, protect
+	ErrCodeNoDecision    = "rego_no_decision"    // no package that decides anything
+	ErrCodeOtherInput    = "rego_other_input"    // a part of the input that another decision has
+	ErrCodeBadData       = "rego_bad_data"       // the data is not an object of JSON values
+	ErrCodeBadBundle     = "rego_bad_bundle"     // the file is no bundle
 )
 
 // Error is one problem of the rules or their data, found at load. File, Row and

@@ -15,8 +15,8 @@ import (
 // inputSchema lets the compiler refuse a misspelt input field, which would be
 // undefined at run time and silently take its rule out.
 const inputSchema = `{
-  "type": "object", "additionalProperties": false, "required": ["job"],
-  "properties": {"job": {
+  "type": "object", "additionalProperties": false,
+  "$defs": {"job": {
     "type": "object", "additionalProperties": false,
     "properties": {
       "id": {"type": "string"}, "queue": {"type": "string"}, "user": {"type": "string"},
@@ -28,7 +28,29 @@ const inputSchema = `{
       "labels": {"type": "object", "additionalProperties": {"type": "string"}},
       "duration_s": {"type": "number"}, "preemptible": {"type": "boolean"}
     }
-  }}
+  }},
+  "properties": {
+    "job": {"$ref": "#/$defs/job"},
+    "units": {"type": "array", "items": {
+      "type": "object", "additionalProperties": false,
+      "properties": {
+        "job": {"$ref": "#/$defs/job"}, "queue": {"type": "string"},
+        "tasks": {"type": "integer"}, "gpus": {"type": "number"},
+        "running_s": {"type": "number"}, "lost_gpu_s": {"type": "number"}, "evicted": {"type": "integer"},
+        "surplus": {"type": "boolean"}, "leader": {"type": "boolean"},
+        "use_known": {"type": "boolean"}, "use": {"type": "number"}, "idle_s": {"type": "number"}
+      }
+    }},
+    "now_s": {"type": "number"},
+    "policy": {
+      "type": "object", "additionalProperties": false,
+      "properties": {
+        "name": {"type": "string"}, "version": {"type": "string"}, "source": {"type": "string"}, "digest": {"type": "string"},
+        "by": {"type": "string"}, "signers": {"type": "array", "items": {"type": "string"}},
+        "kinds": {"type": "array", "items": {"type": "string"}}, "queues": {"type": "array", "items": {"type": "string"}}
+      }
+    }
+  }
 }`
 
 func inputSchemas() (*ast.SchemaSet, error) {
@@ -43,7 +65,9 @@ func inputSchemas() (*ast.SchemaSet, error) {
 
 // inputOf builds the input document of a job, {"job": {…}}. Every field is always
 // there, so that none is undefined.
-func inputOf(j *spec.Job) ast.Value {
+func inputOf(j *spec.Job) ast.Value { return object(field("job", jobOf(j))) }
+
+func jobOf(j *spec.Job) ast.Value {
 	var size, minimum amount.Amount
 	var types []string
 	var total spec.Resources
@@ -59,17 +83,16 @@ func inputOf(j *spec.Job) ast.Value {
 	slices.Sort(types)
 	gpus, _ := total.Get(amount.GPUName)
 	return object(
-		field("job", object(
-			field("id", ast.String(j.ID)), field("queue", ast.String(j.Queue)), field("user", ast.String(j.User)),
-			field("groups", texts(j.Groups)),
-			field("priority", ast.Number(fmt.Sprint(j.Priority))),
-			field("gpus", decimal(int64(gpus), 1000)), field("gpu_types", texts(slices.Compact(types))),
-			field("resources", resourcesOf(total)),
-			field("size", ast.Number(fmt.Sprint(int64(size)))), field("min", ast.Number(fmt.Sprint(int64(minimum)))),
-			field("labels", labelsOf(j.Labels)),
-			field("duration_s", decimal(j.Duration, spec.Second)),
-			field("preemptible", ast.Boolean(!j.NonPreemptible)),
-		)))
+		field("id", ast.String(j.ID)), field("queue", ast.String(j.Queue)), field("user", ast.String(j.User)),
+		field("groups", texts(j.Groups)),
+		field("priority", ast.Number(fmt.Sprint(j.Priority))),
+		field("gpus", decimal(int64(gpus), 1000)), field("gpu_types", texts(slices.Compact(types))),
+		field("resources", resourcesOf(total)),
+		field("size", ast.Number(fmt.Sprint(int64(size)))), field("min", ast.Number(fmt.Sprint(int64(minimum)))),
+		field("labels", labelsOf(j.Labels)),
+		field("duration_s", decimal(j.Duration, spec.Second)),
+		field("preemptible", ast.Boolean(!j.NonPreemptible)),
+	)
 }
 
 func object(fields ...[2]*ast.Term) ast.Value { return ast.NewObject(fields...) }

@@ -8,13 +8,13 @@ import (
 	"github.com/musterhq/muster/builtin/spec"
 )
 
-func library(t testing.TB) *Admission {
+func library(t testing.TB) *Rules {
 	t.Helper()
-	files, data, err := ReadDir(os.DirFS("../../policies/library"), "admission")
+	src, err := ReadDir(os.DirFS("../../policies/library"), "admission")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return load(t, files, data)
+	return load(t, src.Files, src.Data)
 }
 
 func TestTheShippedRules(t *testing.T) {
@@ -76,13 +76,13 @@ func BenchmarkDecide(b *testing.B) {
 }
 
 func BenchmarkLoad(b *testing.B) {
-	files, data, err := ReadDir(os.DirFS("../../policies/library"), "admission")
+	src, err := ReadDir(os.DirFS("../../policies/library"), "admission")
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := Load(b.Context(), files, data, Options{}); err != nil {
+		if _, err := Load(b.Context(), src, Options{}); err != nil {
 			b.Fatal(err)
 		}
 	}

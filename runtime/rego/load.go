@@ -5,14 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"path"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -20,9 +16,6 @@ import (
 	"github.com/open-policy-agent/opa/v1/storage"
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
 )
-
-// Package is the Rego package whose rules decide.
-const Package = "muster.admission"
 
 // DefaultTimeout bounds one verdict where Options says nothing.
 const DefaultTimeout = 50 * time.Millisecond
@@ -34,32 +27,35 @@ type Options struct {
 	Timeout time.Duration
 }
 
-// Admission is a set of rules with its data, compiled once. It never changes and
-// may be used by many goroutines at once.
-type Admission struct {
-	query   rego.PreparedEvalQuery
-	timeout time.Duration
-	digest  string
-	rules   map[string]bool // which of outputs are defined by a rule
+// Rules is a set of rules with its data, compiled once. It never changes and may be
+// used by many goroutines at once.
+type Rules struct {
+	questions [len(decisions)]*question // nil where the package has no rules
+	timeout   time.Duration
+	digest    string
+	readsID   bool // some rule looks at the id of a job
 }
 
-// outputs are the rules of the package that are read.
-var outputs = []string{"allow", "deny", "queue", "priority"}
+// question is the prepared query of one decision.
+type question struct {
+	query rego.PreparedEvalQuery
+	// defined says which outputs a rule defines.
+	defined map[string]bool
+}
 
-// Load compiles the rules in files (name to text) over data, which is any value
-// that encodes to a JSON object (nil is an empty one).
+// Load compiles the rules of a source.
 //
 // It refuses, with Errors that list every problem of the first stage that has one
 // (syntax, meaning, missing data): what does not parse or compile, calls to
 // anything that is not a function of its input, fields that the input does not
-// have, references to data documents that are not there, and rules that never
-// define allow.
-func Load(ctx context.Context, files map[string]string, data any, opt Options) (*Admission, error) {
-	doc, text, err := jsonObject(data)
+// have, references to data documents that are not there, and rules that decide
+// nothing.
+func Load(ctx context.Context, src Source, opt Options) (*Rules, error) {
+	doc, text, err := jsonObject(src.Data)
 	if err != nil {
 		return nil, Errors{asError(err)}
 	}
-	modules, err := parse(files)
+	modules, err := parse(src.Files)
 	if err != nil {
 		return nil, err
 	}
@@ -67,57 +63,27 @@ func Load(ctx context.Context, files map[string]string, data any, opt Options) (
 	if err != nil {
 		return nil, err
 	}
-	a := &Admission{timeout: opt.Timeout, digest: digest(files, text), rules: definedOutputs(compiler)}
-	if a.timeout <= 0 {
-		a.timeout = DefaultTimeout
+	r := &Rules{timeout: opt.Timeout, digest: digest(src.Files, text), readsID: readsID(modules)}
+	if r.timeout <= 0 {
+		r.timeout = DefaultTimeout
 	}
-	store := inmem.NewFromObjectWithOpts(doc, inmem.OptRoundTripOnWrite(false), inmem.OptReturnASTValuesOnRead(true))
-	if a.query, err = prepare(ctx, compiler, store, a.rules); err != nil {
-		return nil, fmt.Errorf("prepare admission rules: %w", err)
-	}
-	return a, nil
-}
-
-// ReadDir reads what Load takes from a folder: every *.rego file but tests
-// (*_test.rego), and data.json if it is there.
-func ReadDir(fsys fs.FS, dir string) (files map[string]string, data any, err error) {
-	entries, err := fs.ReadDir(fsys, dir)
-	if err != nil {
-		return nil, nil, fmt.Errorf("read admission rules: %w", err)
-	}
-	files = map[string]string{}
-	for _, e := range entries {
-		name := path.Join(dir, e.Name())
-		isRule := strings.HasSuffix(name, ".rego") && !strings.HasSuffix(name, "_test.rego")
-		if e.IsDir() || !isRule && e.Name() != "data.json" {
+	store := storeOf(doc)
+	for i := range decisions {
+		defined := decisions[i].definedBy(compiler)
+		if len(defined) == 0 {
 			continue
 		}
-		text, err := fs.ReadFile(fsys, name)
-		if err != nil {
-			return nil, nil, fmt.Errorf("read admission rules: %w", err)
+		q := &question{defined: defined}
+		if q.query, err = decisions[i].prepare(ctx, compiler, store, defined); err != nil {
+			return nil, fmt.Errorf("prepare the rules of package %s: %w", decisions[i].pkg, err)
 		}
-		if isRule {
-			files[name] = string(text)
-		} else if data, err = parseData(name, text); err != nil {
-			return nil, nil, Errors{asError(err)}
-		}
+		r.questions[i] = q
 	}
-	return files, data, nil
+	return r, nil
 }
 
-func parseData(name string, text []byte) (any, error) {
-	var data map[string]any
-	if err := json.Unmarshal(text, &data); err != nil {
-		e := &Error{File: name, Row: 1, Col: 1, Code: ErrCodeBadData, Message: err.Error(), Hint: "data.json holds one JSON object"}
-		var syntax *json.SyntaxError
-		if errors.As(err, &syntax) {
-			before := string(text[:min(int(syntax.Offset), len(text))])
-			e.Row += strings.Count(before, "\n")
-			e.Col = max(1, len(before)-strings.LastIndex(before, "\n")-1)
-		}
-		return nil, e
-	}
-	return json.RawMessage(text), nil
+func storeOf(doc map[string]any) storage.Store {
+	return inmem.NewFromObjectWithOpts(doc, inmem.OptRoundTripOnWrite(false), inmem.OptReturnASTValuesOnRead(true))
 }
 
 func asError(err error) *Error {
@@ -159,44 +125,11 @@ func compile(modules map[string]*ast.Module, data map[string]any) (*ast.Compiler
 	if c.Compile(modules); c.Failed() {
 		return nil, fromAST(c.Errors).sorted()
 	}
-	problems := missingData(c, data)
-	if !definedOutputs(c)["allow"] {
-		problems = append(problems, &Error{
-			Code:    ErrCodeMissingAllow,
-			Message: "no rule of package " + Package + " defines allow, so every job would be refused",
-			Hint:    "write: default allow := false",
-		})
-	}
+	problems := slices.Concat(missingData(c, data), otherInputs(c), undecided(c))
 	if len(problems) > 0 {
 		return nil, problems
 	}
 	return c, nil
-}
-
-func definedOutputs(c *ast.Compiler) map[string]bool {
-	defined := map[string]bool{}
-	for _, name := range outputs {
-		ref := ast.MustParseRef("data." + Package + "." + name)
-		defined[name] = len(c.GetRulesExact(ref)) > 0
-	}
-	return defined
-}
-
-// prepare makes the query that evaluates each output by itself. An undefined one
-// comes back as an empty array: one undefined rule must not hide the others.
-func prepare(ctx context.Context, c *ast.Compiler, store storage.Store, rules map[string]bool) (rego.PreparedEvalQuery, error) {
-	var fields []string
-	for _, name := range outputs {
-		if rules[name] {
-			fields = append(fields, fmt.Sprintf("%q: [x | x := data.%s.%s]", name, Package, name))
-		}
-	}
-	return rego.New(
-		rego.Query("{"+strings.Join(fields, ", ")+"}"),
-		rego.Compiler(c),
-		rego.Store(store),
-		rego.StrictBuiltinErrors(true), // else a failing call makes its rule vanish
-	).PrepareForEval(ctx)
 }
 
 // digest names the rules and their data: two sets with one digest give every job
@@ -219,4 +152,4 @@ func digest(files map[string]string, data []byte) string {
 
 // Digest is "sha256:…" over the rules and their data, for caches of verdicts and
 // for trails.
-func (a *Admission) Digest() string { return a.digest }
+func (r *Rules) Digest() string { return r.digest }

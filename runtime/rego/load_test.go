@@ -18,9 +18,9 @@ func rules(text string) map[string]string {
 }
 
 // load has a generous time limit: only the tests about time look at the clock.
-func load(t testing.TB, files map[string]string, data any) *Admission {
+func load(t testing.TB, files map[string]string, data any) *Rules {
 	t.Helper()
-	a, err := Load(t.Context(), files, data, Options{Timeout: time.Minute})
+	a, err := Load(t.Context(), Source{Files: files, Data: data}, Options{Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,9 +95,16 @@ func TestLoadRefuses(t *testing.T) {
 			map[string]any{"max": 3},
 			[]problem{{"a.rego:2:10", ErrCodeMissingData, "data.max.gpus,"}},
 		},
-		{"rules that never define allow", rules("deny contains \"x\" if false"), nil, []problem{{"", ErrCodeMissingAllow, "default allow"}}},
-		{"allow in another package", map[string]string{"a.rego": "package admission\nallow := true"}, nil, []problem{{"", ErrCodeMissingAllow, Package}}},
-		{"no files", nil, nil, []problem{{"", ErrCodeMissingAllow, ""}}},
+		{"rules that never define allow", rules("deny contains \"x\" if false"), nil, []problem{{"", ErrCodeMissingOutput, "default allow"}}},
+		{"allow in another package", map[string]string{"a.rego": "package admission\nallow := true"}, nil, []problem{{"", ErrCodeNoDecision, "muster.admission"}}},
+		{"no files", nil, nil, []problem{{"", ErrCodeNoDecision, ""}}},
+		{
+			"the input of another decision",
+			map[string]string{"a.rego": "package muster.protection\nprotect[i] contains \"x\" if { some i; input.units[i]; input.job.user == \"x\" }"},
+			nil,
+			[]problem{{"a.rego:2:54", ErrCodeOtherInput, "input.job"}},
+		},
+		{"protection that protects nothing", map[string]string{"a.rego": "package muster.protection\nx := 1"}, nil, []problem{{"", ErrCodeMissingOutput, "protect"}}},
 		{"data that is a list", rules("allow := true"), []int{1}, []problem{{"", ErrCodeBadData, "not an object"}}},
 		{"data that is no JSON", rules("allow := true"), map[string]any{"f": func() {}}, []problem{{"", ErrCodeBadData, "func"}}},
 		{
@@ -110,7 +117,7 @@ func TestLoadRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := Load(t.Context(), tt.files, tt.data, Options{})
+			_, err := Load(t.Context(), Source{Files: tt.files, Data: tt.data}, Options{})
 			var got Errors
 			if !errors.As(err, &got) {
 				t.Fatalf("got %v, want Errors", err)
@@ -154,7 +161,7 @@ func TestDigestNamesRulesAndData(t *testing.T) {
 	if base.Digest() != same.Digest() || !strings.HasPrefix(base.Digest(), "sha256:") {
 		t.Errorf("digests %s and %s of the same rules and data", base.Digest(), same.Digest())
 	}
-	for name, other := range map[string]*Admission{
+	for name, other := range map[string]*Rules{
 		"other data":  load(t, rules("allow := data.a.x == data.a.y"), map[string]any{"a": map[string]int{"x": 1, "y": 3}}),
 		"other rules": load(t, rules("allow := data.a.x != data.a.y"), map[string]any{"a": map[string]int{"x": 1, "y": 2}}),
 	} {
@@ -166,23 +173,24 @@ func TestDigestNamesRulesAndData(t *testing.T) {
 
 func TestReadDirTakesRulesAndDataButNoTests(t *testing.T) {
 	fsys := fstest.MapFS{
-		"p/a.rego":         {Data: []byte("package muster.admission\nallow := data.on")},
-		"p/a_test.rego":    {Data: []byte("not rego")},
-		"p/data.json":      {Data: []byte(`{"on": true}`)},
-		"p/README.md":      {Data: []byte("hello")},
-		"p/sub/other.rego": {Data: []byte("not rego either")},
+		"p/a.rego":             {Data: []byte("package muster.admission\nallow := data.on")},
+		"p/a_test.rego":        {Data: []byte("not rego")},
+		"p/data.json":          {Data: []byte(`{"on": true}`)},
+		"p/README.md":          {Data: []byte("hello")},
+		"p/sub/other.rego":     {Data: []byte("package lib\nx := data.sub.deep.y")},
+		"p/sub/deep/data.json": {Data: []byte(`{"y": 1}`)},
 	}
-	files, data, err := ReadDir(fsys, "p")
+	src, err := ReadDir(fsys, "p")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := slices.Collect(maps.Keys(files)); !slices.Equal(got, []string{"p/a.rego"}) {
+	if got := slices.Sorted(maps.Keys(src.Files)); !slices.Equal(got, []string{"p/a.rego", "p/sub/other.rego"}) {
 		t.Errorf("files %v", got)
 	}
-	if _, err := Load(t.Context(), files, data, Options{}); err != nil {
+	if _, err := Load(t.Context(), src, Options{}); err != nil {
 		t.Error(err)
 	}
-	if _, _, err := ReadDir(fsys, "nowhere"); err == nil {
+	if _, err := ReadDir(fsys, "nowhere"); err == nil {
 		t.Error("a folder that is not there was read")
 	}
 }
@@ -193,7 +201,7 @@ func TestReadDirSaysWhereTheDataIsBroken(t *testing.T) {
 		"[1]":                          "data.json:1:1: rego_bad_data",
 		"{\"a\": ":                     "data.json:1:6: rego_bad_data",
 	} {
-		_, _, err := ReadDir(fstest.MapFS{"data.json": {Data: []byte(text)}}, ".")
+		_, err := ReadDir(fstest.MapFS{"data.json": {Data: []byte(text)}}, ".")
 		if err == nil || !strings.HasPrefix(err.Error(), at) {
 			t.Errorf("%q: got %v, want %s", text, err, at)
 		}
@@ -209,7 +217,7 @@ func FuzzLoadNeverPanics(f *testing.F) {
 		if err != nil {
 			data = nil
 		}
-		a, err := Load(t.Context(), rules(text), data, Options{})
+		a, err := Load(t.Context(), Source{Files: rules(text), Data: data}, Options{})
 		if err != nil {
 			return
 		}

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/musterhq/muster/cmd/muster/internal/policyset"
-	"github.com/musterhq/muster/runtime/admission"
+	"github.com/musterhq/muster/runtime/rules"
 	"github.com/musterhq/muster/runtime/config"
 	"github.com/musterhq/muster/runtime/sim/trace"
 )
@@ -126,11 +126,11 @@ func checkPolicyFile(ctx context.Context, l *policyset.Loader, path string) (che
 		return checkedFile{}, failed("name a module or a folder of rules that is there", "cannot read %w", err)
 	}
 	out := checkedFile{File: path, Kind: "wasm"}
-	if info.IsDir() {
+	if info.IsDir() || strings.HasSuffix(path, ".tar.gz") {
 		out.Kind = "rego"
-		rules, err := admission.Open(ctx, path)
+		r, err := rules.Open(ctx, path, rules.Options{})
 		if err == nil {
-			out.Summary = "admission rules, " + rules.Digest()
+			out.Summary = strings.Join(r.Kinds(), ", ") + " rules, " + r.Digest()
 			return out, nil
 		}
 		return out.with(&policyset.FileError{Path: path, Err: err})

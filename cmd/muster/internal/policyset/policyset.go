@@ -16,7 +16,7 @@ import (
 	"github.com/musterhq/muster/builtin/pack"
 	"github.com/musterhq/muster/builtin/spec"
 	"github.com/musterhq/muster/policies"
-	"github.com/musterhq/muster/runtime/admission"
+	"github.com/musterhq/muster/runtime/rules"
 	"github.com/musterhq/muster/runtime/wasm"
 )
 
@@ -105,11 +105,11 @@ func (l *Loader) Set(ctx context.Context, n Names, tree spec.Tree) (cycle.Set, s
 		return cycle.Set{}, tree, err
 	}
 	if n.Admission != "" {
-		rules, err := admission.Open(ctx, n.Admission)
+		r, err := rules.Open(ctx, n.Admission, rules.Options{})
 		if err != nil {
 			return cycle.Set{}, tree, &FileError{n.Admission, err}
 		}
-		set.Admission = rules
+		set.Admission, set.Protection = r.Admission(), r.Protection()
 	}
 	if tree.Root != nil {
 		tree.Root = named(tree.Root, n)
