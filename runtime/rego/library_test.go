@@ -4,6 +4,7 @@ import (
 	"os"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/musterhq/muster/builtin/spec"
 )
@@ -84,6 +85,31 @@ func BenchmarkLoad(b *testing.B) {
 	for b.Loop() {
 		if _, err := Load(b.Context(), src, Options{}); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+func TestEveryShippedFolderOfRulesLoadsAndPassesItsTests(t *testing.T) {
+	for folder, decides := range map[string]Decision{"admission": Admission, "regions": Placement, "victim-guard": Protection, "load-guard": Loading} {
+		src, err := ReadDir(os.DirFS("../../policies/library"), folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := Load(t.Context(), src, Options{})
+		if err != nil {
+			t.Fatalf("%s: %v", folder, err)
+		}
+		if !r.Decides(decides) {
+			t.Errorf("%s does not decide %s", folder, decides.Package())
+		}
+		results, err := src.Test(t.Context(), time.Minute)
+		if err != nil || len(results) < 5 {
+			t.Fatalf("%s: %d tests, %v", folder, len(results), err)
+		}
+		for _, res := range results {
+			if res.Outcome != "pass" {
+				t.Errorf("%s: %s:%d: %s: %s", folder, res.File, res.Row, res.Name, res.Message)
+			}
 		}
 	}
 }

@@ -1,0 +1,35 @@
+package muster.loading_test
+
+import data.muster.loading
+
+mine := {
+	"name": "mine", "source": "policies/llm/mine.wasm", "digest": "sha256:1", "by": "llm",
+	"signers": [], "kinds": ["job_order"], "queues": ["root.research.llm.nightly"],
+}
+
+test_a_team_loads_its_own_order if loading.allow with input.policy as mine
+
+test_not_for_the_queue_of_others if {
+	not loading.allow with input.policy as object.union(mine, {"queues": ["root.research.llm", "root.batch"]})
+}
+
+test_not_fairness if {
+	not loading.allow with input.policy as object.union(mine, {"kinds": ["job_order", "queue_shares"]})
+}
+
+test_not_from_elsewhere if {
+	not loading.allow with input.policy as object.union(mine, {"source": "mine.wasm"})
+}
+
+test_a_stranger_loads_nothing if {
+	not loading.allow with input.policy as object.union(mine, {"by": "mallory"})
+}
+
+test_what_the_platform_signed_is_for_everybody if {
+	loading.allow with input.policy as object.union(mine, {"by": "mallory", "kinds": ["queue_shares"], "signers": ["platform-2026"]})
+}
+
+test_a_withdrawn_version_is_for_nobody if {
+	digest := "sha256:0000000000000000000000000000000000000000000000000000000000000000"
+	count(loading.deny) == 1 with input.policy as object.union(mine, {"digest": digest})
+}
