@@ -31,6 +31,9 @@ func (c *cycle) entitle() {
 		b.Priority[up] = max(b.Priority[up], b.Priority[q])
 		addRow(b.Demand[up*r:], b.Demand[q*r:], r)
 	}
+	t.Decayed(c.now, b.Decayed)
+	b.HalfLife = t.HalfLife
+	c.fillUse(b)
 	c.keepPendingDemand(b)
 	for i, used := range b.Used {
 		b.Demand[i] = int64(amount.Amount(b.Demand[i]).Add(amount.Amount(used)))
@@ -53,10 +56,37 @@ func (c *cycle) sizeQueueBatch(b *policies.QueueBatch, n, r int) {
 	size(&b.Weight, n)
 	size(&b.Priority, n)
 	size(&b.Rank, n)
+	size(&b.Decayed, n)
+	size(&b.Use, n)
 	for _, m := range []*[]int64{&b.Guaranteed, &b.Max, &b.Demand, &b.Used, &b.Entitled} {
 		size(m, n*r)
 	}
 	clear(b.Demand)
+}
+
+// fillUse fills the measured use of the queues. It looks at every running task, so only
+// for a policy that may read it, and only once anything has been measured.
+func (c *cycle) fillUse(b *policies.QueueBatch) {
+	t := c.w.Quota
+	info := c.policyFor(policies.QueueShares, t.Fairness).Info()
+	known := c.w.Measured && (info.Columns == nil || info.Reads("queue.use"))
+	size(&c.use, b.N)
+	clear(c.use)
+	if known {
+		c.w.UseOfLeaves(c.now, c.use)
+	}
+	for q := b.N - 1; q >= 0; q-- { // children come after their parents
+		b.Use[q] = policies.Unset
+		switch busy, ok := c.use[q].Busy(); {
+		case t.Used(quota.Account(q))[amount.GPU] == 0:
+			b.Use[q] = 0
+		case known && ok:
+			b.Use[q] = busy
+		}
+		if q > 0 {
+			c.use[b.Parent[q]].Merge(&c.use[q])
+		}
+	}
 }
 
 func (c *cycle) call() policies.Call {

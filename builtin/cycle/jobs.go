@@ -1,10 +1,8 @@
 package cycle
 
 import (
-	"cmp"
-	"slices"
-
 	"github.com/musterhq/muster/builtin/amount"
+	"github.com/musterhq/muster/builtin/keysort"
 	"github.com/musterhq/muster/builtin/quota"
 	"github.com/musterhq/muster/builtin/world"
 	"github.com/musterhq/muster/policies"
@@ -36,6 +34,8 @@ func (c *cycle) orderLeaf(q quota.Q) {
 		return // (submit, id) is the order, and no policy of the user's to be asked
 	}
 	c.fillJobs(q, s.jobs)
+	info := c.policyFor(policies.JobOrder, name).Info()
+	c.texts.fill(&c.batch.job, s.jobs, c.w.JobCount(), &info)
 	b := &c.batch.job
 	c.ask(policies.JobOrder, name, b.N, func(p policies.Policy) error {
 		b.NKeys = 0
@@ -65,7 +65,7 @@ func (c *cycle) fillJobs(q quota.Q, jobs []*world.Job) {
 	}
 	for _, col := range []*[]int64{
 		&b.Priority, &b.Submit, &b.Wait, &b.GPUs, &b.Dominant, &b.Min, &b.Size, &b.Running,
-		&b.Attempts, &b.Duration, &b.Deadline, &b.Evicted, &b.UserShare,
+		&b.Attempts, &b.Duration, &b.Deadline, &b.Evicted, &b.UserShare, &b.Allocated, &b.Use,
 	} {
 		size(col, n)
 	}
@@ -73,6 +73,8 @@ func (c *cycle) fillJobs(q quota.Q, jobs []*world.Job) {
 		size(&b.Keys[k], n)
 	}
 	size(&b.Elastic, n)
+	size(&b.Preemptible, n)
+	size(&b.Serial, n)
 	clear(b.Reason)
 	c.batchUsers = c.batchUsers[:0]
 	clear(c.userNumber)
@@ -93,11 +95,28 @@ func (c *cycle) fillJob(b *policies.JobBatch, i int, j *world.Job) {
 	if b.Min[i] < b.Size[i] {
 		b.Elastic[i] = 1
 	}
-	var gpus amount.Amount
+	b.Preemptible[i], b.Serial[i] = 1, j.Serial
+	if s.NonPreemptible {
+		b.Preemptible[i] = 0
+	}
+	b.Use[i] = policies.Unset
+	if j.Placed > 0 && c.w.Measured {
+		use := c.w.UseOfJob(j, c.now)
+		if busy, _, ok := use.Mean(); ok {
+			b.Use[i] = int64(busy)
+		}
+	}
+	c.fillAmounts(b, i, j)
+}
+
+// fillAmounts fills what the job asks for and what it holds.
+func (c *cycle) fillAmounts(b *policies.JobBatch, i int, j *world.Job) {
+	var gpus, allocated amount.Amount
 	var dominant amount.Share
 	for k := range j.Groups {
 		g := &j.Groups[k]
 		n := int64(g.Size - g.Placed - g.Finished)
+		allocated = allocated.Add(c.w.Shapes[g.Shape].GPU.Mul(int64(g.Placed)))
 		for _, e := range c.w.Shapes[g.Shape].Request {
 			if e.Dim == amount.GPU {
 				gpus = gpus.Add(e.Amount.Mul(n))
@@ -107,7 +126,7 @@ func (c *cycle) fillJob(b *policies.JobBatch, i int, j *world.Job) {
 			}
 		}
 	}
-	b.GPUs[i], b.Dominant[i] = int64(gpus), int64(dominant)
+	b.GPUs[i], b.Dominant[i], b.Allocated[i] = int64(gpus), int64(dominant), int64(allocated)
 }
 
 // batchUser numbers the users of a batch in order of their first rows, so that a
@@ -131,42 +150,17 @@ func unsetIfZero(v int64) int64 {
 }
 
 // sortJobs brings the jobs of a leaf into the order of the keys; rows came in
-// (submit, id), and a stable sort keeps that among equals.
+// (submit, id), and that stays the order among equals.
 func (c *cycle) sortJobs(s *queueState) {
 	b := &c.batch.job
-	keys := b.Keys[:min(max(0, b.NKeys), policies.MaxKeys)]
-	if sorted(keys, len(s.jobs)) {
-		return
+	size(&c.rows, len(s.jobs))
+	for i := range c.rows {
+		c.rows[i] = int32(i)
 	}
-	rows := make([]int32, len(s.jobs))
-	for i := range rows {
-		rows[i] = int32(i)
+	keysort.Sort(c.rows, b.Keys[:min(max(0, b.NKeys), policies.MaxKeys)], &c.sorting)
+	c.unsorted = append(c.unsorted[:0], s.jobs...)
+	for i, r := range c.rows {
+		s.jobs[i] = c.unsorted[r]
 	}
-	slices.SortStableFunc(rows, func(x, y int32) int {
-		for _, k := range keys {
-			if d := cmp.Compare(k[x], k[y]); d != 0 {
-				return d
-			}
-		}
-		return 0
-	})
-	jobs := slices.Clone(s.jobs)
-	for i, r := range rows {
-		s.jobs[i] = jobs[r]
-	}
-}
-
-// sorted says whether rows already are in the order of the keys, as with fifo.
-func sorted(keys [][]int64, n int) bool {
-	for i := 1; i < n; i++ {
-		for _, k := range keys {
-			if k[i-1] != k[i] {
-				if k[i-1] > k[i] {
-					return false
-				}
-				break
-			}
-		}
-	}
-	return true
+	clear(c.unsorted)
 }

@@ -123,25 +123,37 @@ func (t *policyTable) useOf(kind policies.Kind, info policies.Info) *plan.Policy
 	return u
 }
 
+// metered policies tell how much fuel their last call used, failed or not.
+type metered interface{ LastFuel() int64 }
+
+// policyFor is the policy that a queue names for one kind: of the set, else the
+// built-in.
+func (c *cycle) policyFor(kind policies.Kind, name string) policies.Policy {
+	if p, named := c.set.Named[name]; named && p.Info().Kinds&kind != 0 {
+		return p
+	}
+	return c.policies.native(kind, name)
+}
+
 // ask calls the policy that a queue names for one kind. Whatever goes wrong, the
 // built-in answers instead, and the plan says so. call must fill the batch from
 // scratch each time: a failed policy may have written half of it.
 func (c *cycle) ask(kind policies.Kind, name string, rows int, call func(policies.Policy) error) *plan.PolicyUse {
-	native := c.policies.native(kind, name)
-	p, named := c.set.Named[name]
-	if !named || p.Info().Kinds&kind == 0 {
-		p = native
-	}
+	native, p := c.policies.native(kind, name), c.policyFor(kind, name)
 	u := c.policies.useOf(kind, p.Info())
 	u.Calls++
 	u.Rows += rows
 	err := call(p)
+	if m, ok := p.(metered); ok {
+		u.Fuel += m.LastFuel()
+	}
 	if err == nil {
 		return u
 	}
 	u.Fallbacks++
 	u.Fallback = native.Info().Name
 	if u.Failure == "" {
+		u.Code = string(policies.CodeOf(err))
 		u.Failure = fmt.Sprintf("%s: %v", policies.CodeOf(err), err)
 		c.event(plan.EventPolicyFallback, nil, fmt.Sprintf("%s %s failed (%s); built-in %s answers", kind, p.Info().Name, policies.CodeOf(err), u.Fallback))
 	}

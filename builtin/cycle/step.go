@@ -8,6 +8,7 @@ import (
 	"context"
 
 	"github.com/musterhq/muster/builtin/amount"
+	"github.com/musterhq/muster/builtin/keysort"
 	"github.com/musterhq/muster/builtin/pack"
 	"github.com/musterhq/muster/builtin/plan"
 	"github.com/musterhq/muster/builtin/spec"
@@ -70,10 +71,17 @@ type cycle struct {
 	verdicts map[verdictKey]*verdict
 	degraded bool // said that guarantees are degraded
 
+	// rows, sorting and unsorted are the memory of sortJobs.
+	rows     []int32
+	sorting  keysort.Scratch
+	unsorted []*world.Job
+	texts    texts
+
 	// userNumber is 1 + the number in the batch of each user in batchUsers.
 	userNumber []uint32
 	batchUsers []int32
 
+	use     []world.UseSum // of each queue
 	scratch []int64
 	sum     []amount.Amount
 	// lowest running priority per leaf, for the cycle lowestOf

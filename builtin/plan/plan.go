@@ -42,9 +42,12 @@ type PolicyUse struct {
 	Digest  string `json:"digest"`
 	Calls   int    `json:"calls"`
 	Rows    int    `json:"rows"`
+	// Fuel is what the calls used, of a policy that is metered.
+	Fuel int64 `json:"fuel,omitempty"`
 	// Fallbacks counts the calls that the built-in had to answer; Failure is the
-	// first reason.
+	// first reason, Code its code (policies.Code).
 	Fallbacks int    `json:"fallbacks,omitempty"`
+	Code      string `json:"code,omitempty"`
 	Failure   string `json:"failure,omitempty"`
 	Fallback  string `json:"fallback,omitempty"` // name of the built-in
 }

@@ -68,6 +68,9 @@ type Tree struct {
 	Queues []Queue
 	// Fairness names the policy that shares the pool between the queues.
 	Fairness string
+	// HalfLife is the time after which past usage counts half, UseMaxAge how long a
+	// measurement of use holds.
+	HalfLife, UseMaxAge spec.Duration
 
 	r      int // stride of all matrices: at least Res.Len()
 	byPath map[string]Q
@@ -87,6 +90,9 @@ type Tree struct {
 	effective  []amount.Amount // queue × r; the same, scaled to what the pool has
 	capacity   []amount.Amount // r
 	degraded   bool            // some guarantee is scaled down
+
+	past  []wide    // queue → decayed usage at since
+	since spec.Time // of the last Advance
 
 	limitAccounts map[limitKey]Account
 	userAccounts  map[userKey]Account
@@ -128,11 +134,14 @@ func New(res *amount.Table, cfg spec.Tree) *Tree {
 	t := &Tree{
 		Res: res, byPath: map[string]Q{}, limitAccounts: map[limitKey]Account{},
 		userAccounts: map[userKey]Account{}, users: map[string]int32{},
-		Fairness: first(root.Fairness, DefaultFairness),
+		Fairness:  first(root.Fairness, DefaultFairness),
+		HalfLife:  firstDuration(cfg.UsageHalfLife, DefaultHalfLife),
+		UseMaxAge: firstDuration(cfg.UseMaxAge, DefaultUseMaxAge),
 	}
 	t.intern(root)
 	t.r = res.Len()
 	t.addQueues(root)
+	t.past = make([]wide, len(t.Queues))
 	t.configured = make([]amount.Amount, len(t.Queues)*t.r)
 	t.effective = make([]amount.Amount, len(t.Queues)*t.r)
 	t.capacity = make([]amount.Amount, t.r)

@@ -176,6 +176,12 @@ type Tree struct {
 	Root *Queue
 	// Placement is the node-choice strategy: fragmentation, binpack or spread.
 	Placement string
+	// UsageHalfLife is the time after which past usage counts half in the decayed
+	// usage of queues; 0 is 7 days.
+	UsageHalfLife Duration
+	// UseMaxAge is how long a measurement of GPU use holds: an older one is unknown;
+	// 0 is 2 minutes.
+	UseMaxAge Duration
 	// Rules place jobs that name no queue (YuniKorn's placementrules).
 	Rules []PlacementRule
 }

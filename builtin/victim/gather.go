@@ -200,7 +200,7 @@ func (s *Search) priceOne(leaf quota.Q, name string) {
 			last, number = u.job, number+1
 		}
 		s.fillRow(b, row, u)
-		b.Job[row] = number - 1
+		b.Job[row], b.Gang[row] = number-1, number-1
 	}
 	policy := s.price(leaf, b)
 	for row, i := range p.rows {
@@ -240,6 +240,16 @@ func (s *Search) fillRow(b *policies.VictimBatch, row int, u *unit) {
 		weight = cpu / 100
 	}
 	u.lost, u.gpu = int64(max(0, lost)/1000), int64(gpu)
+	var use world.UseSum
+	if w.Measured {
+		for _, t := range u.tasks {
+			use.Add(w, t, s.now)
+		}
+	}
+	b.Use[row], b.Idle[row] = policies.Unset, policies.Unset
+	if busy, idle, ok := use.Mean(); ok {
+		b.Use[row], b.Idle[row] = int64(busy), idle
+	}
 	b.Queue[row] = uint32(j.Queue)
 	b.Tasks[row] = int64(len(u.tasks))
 	b.GPUs[row] = u.gpu
@@ -268,11 +278,11 @@ func resize(b *policies.VictimBatch, n, r int) {
 	b.Freed = grown(b.Freed, n*r)
 	for _, c := range []*[]int64{
 		&b.Tasks, &b.GPUs, &b.Priority, &b.Running, &b.SinceCheckpoint, &b.Lost, &b.RestartCost,
-		&b.Excess, &b.Evicted, &b.Cost,
+		&b.Excess, &b.Evicted, &b.Use, &b.Idle, &b.Cost,
 	} {
 		*c = grown(*c, n)
 	}
-	for _, c := range []*[]uint32{&b.Job, &b.Queue, &b.Reason} {
+	for _, c := range []*[]uint32{&b.Job, &b.Queue, &b.Gang, &b.Reason} {
 		*c = grown(*c, n)
 	}
 	for _, c := range []*[]uint8{&b.Surplus, &b.Leader, &b.Veto} {

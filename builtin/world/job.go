@@ -63,7 +63,7 @@ type Job struct {
 	Queue  quota.Q
 	Chain  quota.Chain
 	User   int32
-	Serial uint32 // dense number, for batches
+	Serial uint64 // number of the job, from 1; never used again, under any queue tree
 	Shape  string // equal for jobs that ask for the same tasks; see Signature
 	Groups []Group
 	Tasks  []Task
@@ -83,6 +83,9 @@ type Job struct {
 	// ReservedUntil is when the reservation of nodes for the job ends.
 	ReservedUntil spec.Time
 	Notes         any // what the cycle remembers about why it waits
+	Texts         any // and about its names and labels
+
+	use []measured // of each task, nil until one was measured; see NoteUse
 }
 
 // Min is the number of tasks that must run together.
@@ -124,7 +127,7 @@ func (j *Job) NextPending(group int) *Task {
 func (w *World) AddJob(s *spec.Job, q quota.Q) *Job {
 	w.Epoch++
 	w.serial++
-	j := &Job{Spec: s, Serial: uint32(w.serial)}
+	j := &Job{Spec: s, Serial: w.serial}
 	total := int32(0)
 	for i := range s.Tasks {
 		g := &s.Tasks[i]

@@ -31,6 +31,8 @@ func (w *World) WithTree(tree *quota.Tree) (*World, error) {
 		n.adopt(w, j, leaves[i])
 	}
 	n.feuds, n.Index, n.SeenTasks = w.feuds, w.Index, w.SeenTasks
+	n.serial, n.Measured = w.serial, w.Measured
+	tree.Inherit(w.Quota)
 	n.adoptNotices(w)
 	tree.Rescale()
 	return n, nil
@@ -42,11 +44,9 @@ func (w *World) adopt(from *World, j *Job, q quota.Q) {
 	c.Judged, c.Refused, c.Attempts, c.Evicted = j.Judged, j.Refused, j.Attempts, j.Evicted
 	c.Blocked, c.Checkpoint, c.Notes = j.Blocked, j.Checkpoint, j.Notes
 	c.ClaimExpiry, c.ReservedUntil = j.ClaimExpiry, j.ReservedUntil
+	c.Serial, c.use = j.Serial, j.use
 	for i := range j.Groups {
 		c.Groups[i].Min = j.Groups[i].Min // grows as surplus is released
-	}
-	for i := range j.Groups {
-		c.Groups[i].Min = j.Groups[i].Min // a job that was scaled down needs the others still
 	}
 	for i := range j.Tasks {
 		t := &j.Tasks[i]

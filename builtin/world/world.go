@@ -83,7 +83,9 @@ type World struct {
 	feuds   map[pair]spec.Time // committed evictions between jobs that still exist
 	// SeenTasks counts the tasks ever submitted.
 	SeenTasks int64
-	serial    uint64 // of jobs
+	serial    uint64 // of the job that came last
+	// Measured says that the use of some task was ever measured.
+	Measured bool
 	// Index is where the packages that choose nodes and cycles keep what they
 	// remember about this world. It is a cache: losing it changes no decision.
 	Index any

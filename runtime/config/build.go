@@ -16,6 +16,7 @@ func buildPartition(p *rawPartition) Partition {
 		UserGroupResolver: p.resolver.text,
 	}
 	out.Tree.Placement = cmp.Or(p.placement, placementOf[p.sortType.text])
+	out.Tree.UsageHalfLife, out.Tree.UseMaxAge = p.halfLife, p.useMaxAge
 	for _, rule := range p.rules {
 		out.Tree.Rules = append(out.Tree.Rules, *buildRule(rule))
 	}

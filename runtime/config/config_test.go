@@ -24,6 +24,8 @@ const everything = `checksum: 0815
 partitions:
   - name: default
     placement: binpack
+    usageHalfLife: 168h
+    useMaxAge: 90s
     usergroupresolver: {type: os}
     nodesortpolicy: {type: fair}
     placementrules:
@@ -73,7 +75,7 @@ func TestEveryKeyLandsInItsField(t *testing.T) {
 		Preemption:  PartitionPreemption{Enabled: true},
 		RawChecksum: file.Partitions[0].RawChecksum, // has a test of its own
 		Tree: spec.Tree{
-			Placement: "binpack",
+			Placement: "binpack", UsageHalfLife: 168 * 3600 * spec.Second, UseMaxAge: 90 * spec.Second,
 			Rules: []spec.PlacementRule{{
 				Name: "tag", Value: "namespace", Create: true,
 				Filter: spec.RuleFilter{Type: "allow", Users: []string{"alice", "bob"}},

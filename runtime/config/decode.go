@@ -20,7 +20,7 @@ var (
 	fileKeys      = []string{"partitions", "checksum"}
 	partitionKeys = []string{
 		"name", "queues", "placementrules", "limits", "preemption", "nodesortpolicy", "usergroupresolver",
-		"placement",
+		"placement", "usageHalfLife", "useMaxAge",
 	}
 	musterQueueKeys = []string{"weight", "policies", "strictFIFO", "reserveAfter", "minRuntime", "preemption"}
 	templateKeys    = slices.Concat([]string{"maxapplications", "properties", "resources"}, musterQueueKeys)
@@ -72,6 +72,10 @@ func (r *reader) partition(n ast.Node) *rawPartition {
 			p.limits, p.limitsAt = r.limitList(v), key.at
 		case "placement":
 			p.placement = r.word(v, "placement", placements)
+		case "usageHalfLife":
+			p.halfLife = r.span(v, "usageHalfLife")
+		case "useMaxAge":
+			p.useMaxAge = r.span(v, "useMaxAge")
 		case "preemption":
 			r.partitionPreemption(v, p)
 		case "nodesortpolicy":

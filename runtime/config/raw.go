@@ -21,6 +21,8 @@ type rawPartition struct {
 	limitsAt  pos
 	placement string
 	resolver  text
+	// Muster's own, nanoseconds; 0 where not written
+	halfLife, useMaxAge int64
 
 	preemption PartitionPreemption
 	sortType   text

@@ -248,6 +248,15 @@ func (r *reader) duration(n ast.Node, what string, negative bool) int64 {
 	return int64(d)
 }
 
+// span reads a duration that is longer than nothing.
+func (r *reader) span(n ast.Node, what string) int64 {
+	t := r.text(n, what)
+	if d, err := time.ParseDuration(t.text); err == nil && d == 0 {
+		r.report.errorf(t.at, CodeBadDuration, "write 90s, 5m or 168h, or leave it out", "%s must be longer than nothing, not %q", what, t.text)
+	}
+	return r.duration(n, what, false)
+}
+
 // laterKeys are Muster's keys that other versions know.
 var laterKeys = []string{"headroom", "sizes", "gpuWeights", "regions"}
 

@@ -24,6 +24,8 @@ func Render(t *spec.Tree) []byte {
 	w.line(0, "partitions:")
 	w.line(1, "- name: default")
 	w.text(2, "placement", t.Placement)
+	w.duration(2, "usageHalfLife", t.UsageHalfLife)
+	w.duration(2, "useMaxAge", t.UseMaxAge)
 	if len(t.Rules) > 0 {
 		w.line(2, "placementrules:")
 		for i := range t.Rules {

@@ -36,8 +36,10 @@ func printable(s string) bool {
 
 func drawTree(t *rapid.T) *spec.Tree {
 	tree := &spec.Tree{
-		Root:      drawQueue(t, "root", 0, 3, 1000, true),
-		Placement: rapid.SampledFrom([]string{"", "fragmentation", "binpack", "spread"}).Draw(t, "placement"),
+		Root:          drawQueue(t, "root", 0, 3, 1000, true),
+		Placement:     rapid.SampledFrom([]string{"", "fragmentation", "binpack", "spread"}).Draw(t, "placement"),
+		UsageHalfLife: rapid.Int64Range(0, 1<<50).Draw(t, "half-life"),
+		UseMaxAge:     rapid.SampledFrom([]int64{0, 1, 120e9}).Draw(t, "max age"),
 	}
 	for range rapid.IntRange(0, 3).Draw(t, "rules") {
 		tree.Rules = append(tree.Rules, drawRule(t, 2))

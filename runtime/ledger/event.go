@@ -56,6 +56,18 @@ type (
 	}
 	// Saved says that a job saved its work.
 	Saved struct{ Job string }
+	// UseMeasured says how busy the GPUs of a running task were at a time. A
+	// measurement from before the task's last start, or older than one that is known,
+	// is passed over.
+	UseMeasured struct {
+		Job  string
+		Task int32
+		// Known is false where the GPUs can't be measured (any more): the rest is void.
+		Known bool
+		Busy  amount.Share  // of all GPUs that the task holds, on average
+		Idle  spec.Duration // for how long, at At, none of them had done anything
+		At    spec.Time     // a time that is still to come counts as now
+	}
 	// QueuesChanged replaces the queue tree. If the new one has no place for a
 	// job, it is refused and the old one stays.
 	QueuesChanged struct{ Tree spec.Tree }
@@ -263,6 +275,18 @@ func (e Saved) apply(l *Ledger, now spec.Time) error {
 		return err
 	}
 	l.world.NoteSaved(j, now)
+	return nil
+}
+
+func (e UseMeasured) apply(l *Ledger, now spec.Time) error {
+	t, err := l.task(e.Job, e.Task)
+	if err != nil {
+		return err
+	}
+	if e.Known && (e.Busy < 0 || e.Busy > amount.One || e.Idle < 0) {
+		return refuse("use-out-of-range", "job %s: task %d can't be busy for %d/2^32 and idle for %d ns", e.Job, e.Task, e.Busy, e.Idle)
+	}
+	l.world.NoteUse(t, world.Use{Known: e.Known, Busy: e.Busy, Idle: e.Idle, At: min(e.At, now)})
 	return nil
 }
 

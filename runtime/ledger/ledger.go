@@ -54,8 +54,14 @@ func (l *Ledger) Apply(now spec.Time, ev Event) error {
 		l.late = append(l.late, lateEvent{now, ev})
 		return nil
 	}
+	l.Advance(now)
 	return ev.apply(l, now)
 }
+
+// Advance brings history, the decayed usage of the queues, to a time. Apply does so
+// before each event; whoever freezes the world for a cycle at a time calls it first,
+// so that what the cycle starts counts from then on.
+func (l *Ledger) Advance(now spec.Time) { l.world.Quota.Advance(now) }
 
 // Freeze returns the world for a cycle. Until Commit or Discard it is the cycle's
 // to change; everything it does can be taken back.

@@ -134,6 +134,7 @@ func (p *Loop) Turn(ctx context.Context) Turn {
 		}
 	}
 	t.Events = len(events)
+	p.ledger.Advance(now)
 	w := p.ledger.Freeze()
 	t.Result = p.ledger.Commit(cycle.Step(ctx, w, set, now))
 	t.Refused = append(t.Refused, t.Result.Refused...)
