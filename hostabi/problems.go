@@ -141,18 +141,30 @@ func (c *checker) column(where, name string, required bool) {
 
 // columnHint names the column that was meant, if one is near.
 func columnHint(name string) string {
-	best, distance := "", 4
+	var inputs []string
 	for _, cs := range columns {
 		for _, c := range cs {
-			if d := editDistance(name, c.Name); !c.Output && d < distance {
-				best, distance = c.Name, d
+			if !c.Output {
+				inputs = append(inputs, c.Name)
 			}
 		}
 	}
-	if best != "" {
+	if best := Nearest(name, inputs); best != "" {
 		return "did you mean " + best + "?"
 	}
 	return "list it under optional, or update the host"
+}
+
+// Nearest returns the word that was meant by another, empty if none is near: no more
+// than three letters away, and no more than half of them.
+func Nearest(word string, among []string) string {
+	best, distance := "", min(4, len(word)/2+1)
+	for _, w := range among {
+		if d := editDistance(word, w); d < distance {
+			best, distance = w, d
+		}
+	}
+	return best
 }
 
 // editDistance is the number of letters to change, insert or delete (Levenshtein),
