@@ -1,13 +1,16 @@
-// Package guests finds the policies of policies/library as Wasm modules, and builds
-// them where they are missing, so that a test of one package needs no make.
+// Package guests finds the policies of policies/library as Wasm modules with their
+// metadata, and builds them where they are missing, so that a test of one package needs no make.
 package guests
 
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+
+	"github.com/musterhq/muster/runtime/manifest"
 )
 
 // ErrNoRepository says that the working directory is not inside the repository.
@@ -62,6 +65,8 @@ func upToDate(root, name, path string) bool {
 	}
 	patterns := []string{
 		filepath.Join(root, "policies", "library", name, "*.go"),
+		filepath.Join(root, "policies", "library", name, manifestFile),
+		filepath.Join(root, "policies", "library", name, "policy.yaml"),
 		filepath.Join(root, "sdk", "go", "*.go"),
 		filepath.Join(root, "sdk", "go", "*", "*.go"),
 	}
@@ -99,5 +104,28 @@ func build(root, name, path string) error {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("building policy %s: %w\n%s", name, err, out)
 	}
+	if err := annotate(filepath.Join(root, "policies", "library", name, "policy.yaml"), tmp.Name()); err != nil {
+		return fmt.Errorf("annotating policy %s: %w", name, err)
+	}
 	return os.Rename(tmp.Name(), path)
+}
+
+// annotate writes the policy's manifest into the module.
+func annotate(manifestFile, module string) error {
+	src, err := os.ReadFile(manifestFile)
+	if err != nil {
+		return err
+	}
+	md, problems := manifest.Parse(manifestFile, src)
+	if err := problems.Err(); err != nil {
+		return err
+	}
+	bin, err := os.ReadFile(module)
+	if err != nil {
+		return err
+	}
+	if bin, err = manifest.Annotate(bin, md); err != nil {
+		return err
+	}
+	return os.WriteFile(module, bin, 0o600)
 }
