@@ -5,7 +5,6 @@ package guests
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -65,7 +64,6 @@ func upToDate(root, name, path string) bool {
 	}
 	patterns := []string{
 		filepath.Join(root, "policies", "library", name, "*.go"),
-		filepath.Join(root, "policies", "library", name, manifestFile),
 		filepath.Join(root, "policies", "library", name, "policy.yaml"),
 		filepath.Join(root, "sdk", "go", "*.go"),
 		filepath.Join(root, "sdk", "go", "*", "*.go"),
