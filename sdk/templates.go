@@ -10,7 +10,8 @@ import (
 	"testing/fstest"
 )
 
-//go:embed c/*.h c/template
+//go:embed c/muster.h c/muster_test.h c/template
+//go:embed assemblyscript/assembly assemblyscript/testing assemblyscript/template
 var sources embed.FS
 
 // PlaceholderName is what a template calls its policy; PlaceholderIdent is the same name
@@ -30,6 +31,11 @@ type project struct {
 type part struct{ from, to string }
 
 var projects = []project{
+	{"assemblyscript", []part{
+		{"assemblyscript/template", "."},
+		{"assemblyscript/assembly", "muster"},
+		{"assemblyscript/testing", "muster/testing"},
+	}},
 	{"c", []part{{"c/template", "."}, {"c", "muster"}}},
 }
 

@@ -113,3 +113,20 @@ func TestANewPolicyInCPassesItsTestsAndBecomesAModule(t *testing.T) {
 	run(t, dir, "make", "policy.wasm")
 	isModule(t, filepath.Join(dir, "policy.wasm"))
 }
+
+func TestANewPolicyInAssemblyScriptPassesItsTestsAndBecomesAModule(t *testing.T) {
+	need(t, "assemblyscript", "npm", "node")
+	compiler, err := filepath.Abs(filepath.Join("assemblyscript", "node_modules"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(compiler, ".bin", "asc")); err != nil {
+		t.Skip("no AssemblyScript compiler: the template is not built; tools/toolchains.sh installs it")
+	}
+	dir := write(t, "assemblyscript", "big-jobs")
+	if err := os.Symlink(compiler, filepath.Join(dir, "node_modules")); err != nil {
+		t.Fatal(err)
+	}
+	run(t, dir, "npm", "test")
+	isModule(t, filepath.Join(dir, "policy.wasm"))
+}

@@ -43,9 +43,18 @@ compile_rust() {
 		--crate-type cdylib --crate-name policy --extern "muster=$scratch/libmuster.rlib" -o "$2" "$1/src/lib.rs"
 }
 
+# project FOLDER: lays an example out as muster policy new does, with the SDK in muster.
+project() {
+	rm -rf "$scratch/project"
+	mkdir -p "$scratch/project/muster/testing"
+	cp -r "$1"/* "$scratch/project"
+	cp $as/assembly/*.ts "$scratch/project/muster"
+	cp $as/testing/*.mjs "$scratch/project/muster/testing"
+}
+
 compile_assemblyscript() {
-	$as/node_modules/.bin/asc "$1/assembly/policy.ts" --path sdk/assemblyscript --runtime stub --use abort= \
-		--exportStart _initialize -O3 --noColors -o "$2"
+	project "$1"
+	$as/node_modules/.bin/asc "$scratch/project/assembly/policy.ts" --runtime stub --use abort= --exportStart _initialize -O3 --noColors -o "$2"
 }
 
 test_c() {
@@ -65,7 +74,11 @@ test_rust() {
 }
 
 test_assemblyscript() {
-	node --test sdk/assemblyscript/testing policies/examples/aged-sjf/assemblyscript
+	project policies/examples/aged-sjf/assemblyscript
+	cp $as/sdk.test.mjs $as/sdk_policy.ts "$scratch/project"
+	cp $as/sdk_policy.ts "$scratch/project/assembly"
+	ln -s "$PWD/$as/node_modules" "$scratch/project/node_modules"
+	(cd "$scratch/project" && node --test --test-reporter=dot .)
 }
 
 # annotate YAML IN OUT: writes the metadata into the module.
