@@ -17,7 +17,7 @@ const maxUsers = 1 << 24
 // go to the user whose next job is older. A user's own jobs stay in fifo order.
 // Keys[0] is the position. O(N log users).
 type fair struct {
-	policies.Unimplemented
+	about
 	users []userLine // by user number
 	next  []int32    // next row of the same user, -1 at the end
 	heap  []uint32   // users with jobs left; the least is at 0
@@ -29,8 +29,6 @@ type userLine struct {
 	share      amount.Amount
 	head, tail int32
 }
-
-func (*fair) Info() policies.Info { return info("fair", policies.JobOrder) }
 
 func (f *fair) ScoreJobs(_ context.Context, b *policies.JobBatch) error {
 	if err := f.line(b); err != nil {

@@ -8,11 +8,9 @@ import (
 
 // fifo runs jobs in the order in which they were submitted. The rows of a batch
 // are in that order and the host breaks ties by it, so saying nothing is enough.
-type fifo struct{ policies.Unimplemented }
+type fifo struct{ about }
 
-func (fifo) Info() policies.Info { return info("fifo", policies.JobOrder) }
-
-func (fifo) ScoreJobs(_ context.Context, b *policies.JobBatch) error {
+func (*fifo) ScoreJobs(_ context.Context, b *policies.JobBatch) error {
 	clear(b.Keys[0][:b.N])
 	b.NKeys = 1
 	return nil

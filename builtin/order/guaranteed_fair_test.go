@@ -128,7 +128,7 @@ func TestGuaranteedFairDefaultWeightIsInWholeUnits(t *testing.T) {
 		{amount.GPUName, int64(amount.Max), amount.Max/1000 + 1},
 	}
 	for _, tt := range tests {
-		g := guaranteedFair{due: []amount.Amount{amount.Amount(tt.guaranteed)}}
+		g := guaranteeFirst{due: []amount.Amount{amount.Amount(tt.guaranteed)}}
 		b := emptyBatch(1, tt.resource)
 		if got := g.weight(b, 0, 0); got != tt.want {
 			t.Errorf("%d of %s weighs %d, want %d", tt.guaranteed, tt.resource, got, tt.want)
@@ -257,9 +257,11 @@ func TestAPolicyAnswersOnlyItsOwnKind(t *testing.T) {
 
 func TestNamesAndDefaults(t *testing.T) {
 	for kind, want := range map[policies.Kind][]string{
-		policies.JobOrder:    {"fair", "fifo", "priority-fifo"},
-		policies.QueueShares: {"guaranteed-fair", "yunikorn-fair"},
-		policies.VictimCosts: {"least-lost-work"},
+		policies.JobOrder:    {"deadline-first", "fair", "fifo", "priority-fifo", "shortest-first", "sjf-aged", "slurm-multifactor"},
+		policies.QueueShares: {"decayed-fair", "drf", "guaranteed-fair", "kai-proportion", "priority", "yunikorn-fair"},
+		policies.VictimCosts: {
+			"checkpoint-aware", "idle-first", "least-lost-work", "lowest-priority-first", "most-over-share", "youngest-first",
+		},
 	} {
 		if got := Names(kind); !slices.Equal(got, want) {
 			t.Errorf("%s: %v, want %v", kind, got, want)

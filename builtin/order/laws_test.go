@@ -140,7 +140,7 @@ func TestLawAnIdleQueueChangesNothing(t *testing.T) {
 		at := b.N
 		b.Parent = append(b.Parent, rapid.SampledFrom(settledParents(b)).Draw(t, "parent of the idle queue"))
 		b.N++
-		b.Weight = append(b.Weight, 3)
+		b.Weight, b.Decayed = append(b.Weight, 3), append(b.Decayed, 0)
 		b.Rank = append(b.Rank, -7)
 		for range b.R {
 			b.Guaranteed = append(b.Guaranteed, 5000)

@@ -1,13 +1,17 @@
 // Package order has the built-in policies: Go implementations of the contract in
 // package policies, and what the host falls back to when any other policy fails.
 //
-// Read fifo.go first. A policy value keeps scratch memory between calls, so that
-// a call allocates nothing; it must be used by one goroutine at a time. Builtin
-// returns a new value on every call.
+// Read fifo.go first; table.go lists them all with their settings. A policy value
+// keeps scratch memory between calls, so that a call allocates nothing; it must be
+// used by one goroutine at a time. Builtin and Configured return a new value on every
+// call.
 package order
 
 import (
 	"fmt"
+	"math"
+	"slices"
+	"strings"
 
 	"github.com/musterhq/muster/policies"
 )
@@ -15,35 +19,39 @@ import (
 // version of all built-in policies; it changes when an answer changes.
 const version = "1"
 
-var builtins = []struct {
-	name string
-	kind policies.Kind
-	make func() policies.Policy
-}{
-	{"fair", policies.JobOrder, func() policies.Policy { return &fair{} }},
-	{"fifo", policies.JobOrder, func() policies.Policy { return fifo{} }},
-	{"guaranteed-fair", policies.QueueShares, func() policies.Policy { return &guaranteedFair{} }},
-	{"least-lost-work", policies.VictimCosts, func() policies.Policy { return &leastLostWork{} }},
-	{"priority-fifo", policies.JobOrder, func() policies.Policy { return priorityFIFO{} }},
-	{"yunikorn-fair", policies.QueueShares, func() policies.Policy { return &yunikornFair{} }},
+// Builtin returns a new value of the built-in policy of that name, with the defaults
+// of its settings.
+func Builtin(name string) (policies.Policy, bool) {
+	p, err := Configured(name, nil)
+	return p, err == nil
 }
 
-// Builtin returns a new value of the built-in policy of that name.
-func Builtin(name string) (policies.Policy, bool) {
-	for _, b := range builtins {
-		if b.name == name {
-			return b.make(), true
-		}
+// Configured returns a new value of the built-in policy of that name with the given
+// settings, and the defaults of the others. A setting that can't be used is a
+// *policies.ParamError.
+func Configured(name string, params map[string]any) (policies.Policy, error) {
+	i := slices.IndexFunc(builtins, func(b builtin) bool { return b.name == name })
+	if i < 0 {
+		all := Names(policies.JobOrder | policies.QueueShares | policies.VictimCosts)
+		return nil, fmt.Errorf("there is no built-in policy %q; built in are %s", name, strings.Join(all, ", "))
 	}
-	return nil, false
+	b := &builtins[i]
+	bound, err := policies.Bind(b.params, params)
+	if err != nil {
+		return nil, err
+	}
+	return b.make(about{info: policies.Info{
+		Name: b.name, Version: version, Digest: "builtin", Kinds: b.kind,
+		Columns: b.columns, Params: bound, Laws: b.laws,
+	}}), nil
 }
 
 // Names lists the built-in policies that decide any of the kinds in k, sorted.
 func Names(k policies.Kind) []string {
 	var names []string
-	for _, b := range builtins {
-		if b.kind&k != 0 {
-			names = append(names, b.name)
+	for i := range builtins {
+		if builtins[i].kind&k != 0 {
+			names = append(names, builtins[i].name)
 		}
 	}
 	return names
@@ -53,20 +61,30 @@ func Names(k policies.Kind) []string {
 // configured: fifo, guaranteed-fair or least-lost-work. It returns nil for a
 // value that is not exactly one kind.
 func Default(k policies.Kind) policies.Policy {
-	switch k {
-	case policies.JobOrder:
-		return fifo{}
-	case policies.QueueShares:
-		return &guaranteedFair{}
-	case policies.VictimCosts:
-		return &leastLostWork{}
-	default:
+	name, ok := map[policies.Kind]string{
+		policies.JobOrder: "fifo", policies.QueueShares: "guaranteed-fair", policies.VictimCosts: "least-lost-work",
+	}[k]
+	if !ok {
 		return nil
 	}
+	p, _ := Builtin(name)
+	return p
 }
 
-func info(name string, k policies.Kind) policies.Info {
-	return policies.Info{Name: name, Version: version, Digest: "builtin", Kinds: k}
+// about is what every built-in policy says of itself. It refuses the kinds that the
+// policy does not decide.
+type about struct {
+	policies.Unimplemented
+	info policies.Info
+}
+
+// Info says what the policy is, with its settings in force.
+func (a *about) Info() policies.Info { return a.info }
+
+// param returns a setting's value; the table of built-ins has it, with that type.
+func param[T int64 | float64 | bool](a *about, name string) T {
+	i := slices.IndexFunc(a.info.Params, func(p policies.Param) bool { return p.Name == name })
+	return a.info.Params[i].Value.(T)
 }
 
 func badInput(name string, k policies.Kind, format string, args ...any) error {
@@ -80,3 +98,17 @@ func resized[T any](s []T, n int) []T {
 	}
 	return s[:n]
 }
+
+// orderFloat is the int64 that stands in the order of int64 where x, a finite number,
+// stands in that of float64. Both zeros are one. The host does the same to the float64
+// keys of a guest, so that a built-in policy and its twin give the same bits.
+func orderFloat(x float64) int64 {
+	v := int64(math.Float64bits(x + 0)) // -0 + 0 is +0
+	return v ^ int64(uint64(v>>63)>>1)
+}
+
+// fixed is a number that is not negative in fixed point, 16 bits behind the point,
+// rounded down. Multiplying by a power of two is exact.
+func fixed(x float64) int64 { return int64(x * fixedOne) }
+
+const fixedOne = 1 << 16

@@ -16,8 +16,11 @@ func jobs(n int) *policies.JobBatch {
 	b := &policies.JobBatch{
 		N: n, Job: make([]uint32, n), User: make([]uint32, n), Priority: make([]int64, n),
 		Dominant: make([]int64, n), UserShare: make([]int64, n),
+		Wait: make([]int64, n), Duration: make([]int64, n), Deadline: make([]int64, n),
 	}
-	b.Keys[0] = make([]int64, n)
+	for k := range b.Keys {
+		b.Keys[k] = make([]int64, n)
+	}
 	for i := range n {
 		b.Job[i] = uint32(i)
 		b.Keys[0][i] = -7
@@ -28,18 +31,30 @@ func jobs(n int) *policies.JobBatch {
 // ordered returns the rows in the order in which the host would try them.
 func ordered(t testing.TB, name string, b *policies.JobBatch) []int {
 	t.Helper()
-	p, _ := Builtin(name)
-	if err := p.ScoreJobs(t.Context(), b); err != nil {
+	return orderedWith(t, name, nil, b)
+}
+
+func orderedWith(t testing.TB, name string, params map[string]any, b *policies.JobBatch) []int {
+	t.Helper()
+	p, err := Configured(name, params)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if b.NKeys != 1 {
-		t.Fatalf("NKeys is %d", b.NKeys)
+	if err := p.ScoreJobs(t.Context(), b); err != nil {
+		t.Fatal(err)
 	}
 	rows := make([]int, b.N)
 	for i := range rows {
 		rows[i] = i
 	}
-	slices.SortStableFunc(rows, func(x, y int) int { return cmp.Compare(b.Keys[0][x], b.Keys[0][y]) })
+	slices.SortStableFunc(rows, func(x, y int) int {
+		for _, k := range b.Keys[:b.NKeys] {
+			if c := cmp.Compare(k[x], k[y]); c != 0 {
+				return c
+			}
+		}
+		return 0
+	})
 	return rows
 }
 
@@ -155,6 +170,9 @@ func BenchmarkJobOrder(b *testing.B) {
 					batch.User[i] = uint32(rnd.Intn(1000))
 					batch.Dominant[i] = rnd.Int63n(1 << 24)
 					batch.Priority[i] = rnd.Int63n(10)
+					batch.Duration[i] = rnd.Int63n(1e14)
+					batch.Wait[i] = rnd.Int63n(1e13)
+					batch.Deadline[i] = rnd.Int63n(1e14) - 1e13
 				}
 				p, _ := Builtin(name)
 				b.ReportAllocs()

@@ -13,6 +13,7 @@ type q struct {
 	under                  int // row of the parent
 	guaranteed, max        int64
 	weight, priority       int64
+	past                   int64 // decayed GPU time, in GPU-milliseconds
 	asks, used             int64
 	guaranteedZero, maxSet bool // an explicit 0 guarantee; an explicit max of 0
 }
@@ -37,6 +38,7 @@ func table(resource string, unit, pool int64, queues ...q) *policies.QueueBatch 
 		if x.max > 0 || x.maxSet {
 			b.Max[row] = x.max * unit
 		}
+		b.Decayed[row] = x.past
 		b.Demand[row], b.Used[row] = x.asks*unit, x.used*unit
 	}
 	for row := n - 1; row > 0; row-- {
@@ -54,7 +56,7 @@ func emptyBatch(n int, resources ...string) *policies.QueueBatch {
 		Parent: make([]int32, n), Depth: make([]int64, n), Leaf: make([]uint8, n),
 		Weight: make([]int64, n), Priority: make([]int64, n),
 		Guaranteed: make([]int64, n*r), Max: make([]int64, n*r), Demand: make([]int64, n*r), Used: make([]int64, n*r),
-		Entitled: make([]int64, n*r), Rank: make([]int64, n),
+		Entitled: make([]int64, n*r), Rank: make([]int64, n), Decayed: make([]int64, n), HalfLife: 1e9,
 	}
 	for i := range n * r {
 		b.Guaranteed[i], b.Max[i] = policies.Unset, policies.NoMax
@@ -70,9 +72,14 @@ func emptyBatch(n int, resources ...string) *policies.QueueBatch {
 // the root, in the unit.
 func entitle(t testing.TB, name string, b *policies.QueueBatch, unit int64) []int64 {
 	t.Helper()
-	p, ok := Builtin(name)
-	if !ok {
-		t.Fatalf("no built-in %q", name)
+	return entitleWith(t, name, nil, b, unit)
+}
+
+func entitleWith(t testing.TB, name string, params map[string]any, b *policies.QueueBatch, unit int64) []int64 {
+	t.Helper()
+	p, err := Configured(name, params)
+	if err != nil {
+		t.Fatal(err)
 	}
 	if err := p.Entitle(t.Context(), b); err != nil {
 		t.Fatal(err)

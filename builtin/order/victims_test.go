@@ -17,10 +17,12 @@ import (
 func victims(n int) *policies.VictimBatch {
 	b := &policies.VictimBatch{
 		N: n, Priority: make([]int64, n), Running: make([]int64, n), Lost: make([]int64, n), RestartCost: make([]int64, n),
+		SinceCheckpoint: make([]int64, n), Excess: make([]int64, n), Use: make([]int64, n), Idle: make([]int64, n),
 		Leader: make([]uint8, n), Cost: make([]int64, n), Veto: make([]uint8, n),
 	}
 	for i := range n {
 		b.Cost[i], b.Veto[i] = -7, 7
+		b.Use[i], b.Idle[i] = policies.Unset, policies.Unset
 	}
 	return b
 }
@@ -117,21 +119,24 @@ func TestMorePrioritiesThanClassesStayInRange(t *testing.T) {
 }
 
 func BenchmarkVictimCosts(b *testing.B) {
-	for _, n := range []int{100, 10_000} {
-		b.Run(sizeName(n), func(b *testing.B) {
-			rnd := rand.New(rand.NewSource(1))
-			batch := victims(n)
-			for i := range n {
-				batch.Priority[i], batch.Lost[i] = rnd.Int63n(10), rnd.Int63n(1<<30)
-			}
-			p, _ := Builtin("least-lost-work")
-			b.ReportAllocs()
-			for b.Loop() {
-				if err := p.CostVictims(b.Context(), batch); err != nil {
-					b.Fatal(err)
+	for _, name := range Names(policies.VictimCosts) {
+		for _, n := range []int{100, 10_000} {
+			b.Run(name+"/"+sizeName(n), func(b *testing.B) {
+				rnd := rand.New(rand.NewSource(1))
+				batch := victims(n)
+				for i := range n {
+					batch.Priority[i], batch.Lost[i] = rnd.Int63n(10), rnd.Int63n(1<<30)
+					batch.Running[i], batch.Excess[i] = rnd.Int63n(1<<40), rnd.Int63n(20)*1000
 				}
-			}
-		})
+				p, _ := Builtin(name)
+				b.ReportAllocs()
+				for b.Loop() {
+					if err := p.CostVictims(b.Context(), batch); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
 	}
 }
 

@@ -28,13 +28,11 @@ import (
 // more than any. The property application.sort.priority: disabled is not visible
 // in a batch; priorities always count.
 type yunikornFair struct {
-	policies.Unimplemented
+	about
 	tree       childIndex
 	fairMax    []int64 // matrix, NoMax if unknown
 	priorities []int64
 }
-
-func (*yunikornFair) Info() policies.Info { return info("yunikorn-fair", policies.QueueShares) }
 
 func (y *yunikornFair) Entitle(_ context.Context, b *policies.QueueBatch) error {
 	if b.N == 0 {

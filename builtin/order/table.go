@@ -1,0 +1,155 @@
+package order
+
+import "github.com/musterhq/muster/policies"
+
+// builtin is one policy of this package: what it is, and how a value is made.
+type builtin struct {
+	name    string
+	kind    policies.Kind
+	columns []string // the inputs that it reads
+	params  []policies.Param
+	laws    []string
+	make    func(about) policies.Policy
+}
+
+var rowIndependent = []string{policies.LawRowIndependent}
+
+// What several policies read.
+var (
+	treeColumns = []string{
+		"queue.resource", "queue.capacity", "queue.parent", "queue.weight",
+		"queue.guaranteed", "queue.max", "queue.demand", "queue.used",
+	}
+	priorityColumns = append([]string{"queue.priority"}, treeColumns...)
+	decayedColumns  = append([]string{"queue.decayed"}, treeColumns...)
+	kaiColumns      = append([]string{"queue.decayed", "queue.half_life", "queue.priority"}, treeColumns...)
+	lossColumns     = []string{"victim.priority", "victim.lost", "victim.restart_cost", "victim.leader"}
+)
+
+// Settings of more than one policy.
+var (
+	unknownDuration = policies.Param{
+		Name: "unknown_duration", Type: policies.ParamDuration, Default: "1h", Min: 0,
+		Doc: "run time taken for a job that declares none",
+	}
+)
+
+// builtins in order of their names.
+var builtins = []builtin{
+	{
+		name: "checkpoint-aware", kind: policies.VictimCosts,
+		columns: append([]string{"victim.running", "victim.since_checkpoint"}, lossColumns...),
+		params: []policies.Param{
+			{Name: "interval", Type: policies.ParamDuration, Default: 0, Min: 0, Doc: "time between two checkpoints of a job that makes them, 0 if it is not known"},
+			{Name: "notice", Type: policies.ParamDuration, Default: "1m", Min: 0, Doc: "time between the notice of an eviction and the eviction"},
+			{Name: "trust", Type: policies.ParamF64, Default: 0.5, Min: 0, Max: 1, Doc: "part of the work since the last checkpoint that a job which makes checkpoints is trusted to save on notice"},
+		},
+		make: newCheckpointAware,
+	},
+	{
+		name: "deadline-first", kind: policies.JobOrder,
+		columns: []string{"job.duration", "job.deadline"},
+		params: []policies.Param{
+			{Name: "late_last", Type: policies.ParamBool, Default: true, Doc: "a job that can't make its deadline any more goes behind all others, rather than in its place"},
+			{Name: "margin", Type: policies.ParamDuration, Default: 0, Min: 0, Doc: "time that must be left beyond the run time for a deadline to count as one that can be made"},
+			unknownDuration,
+		},
+		make: newDeadlineFirst,
+	},
+	{
+		name: "decayed-fair", kind: policies.QueueShares, columns: decayedColumns,
+		params: []policies.Param{
+			{Name: "strength", Type: policies.ParamF64, Default: 1, Min: 0, Max: 1000, Doc: "how much past use counts: a queue that has used exactly its share has its weight divided by 1 + strength"},
+		},
+		make: newDecayedFair,
+	},
+	{
+		name: "drf", kind: policies.QueueShares, columns: treeColumns,
+		make: func(a about) policies.Policy { return &drf{about: a} },
+	},
+	{
+		name: "fair", kind: policies.JobOrder, columns: []string{"job.user", "job.dominant", "job.user_share"},
+		make: func(a about) policies.Policy { return &fair{about: a} },
+	},
+	{
+		name: "fifo", kind: policies.JobOrder, columns: []string{}, laws: rowIndependent,
+		make: func(a about) policies.Policy { return &fifo{a} },
+	},
+	{
+		name: "guaranteed-fair", kind: policies.QueueShares, columns: treeColumns,
+		make: func(a about) policies.Policy { return &guaranteedFair{about: a} },
+	},
+	{
+		name: "idle-first", kind: policies.VictimCosts,
+		columns: append([]string{"victim.idle", "victim.use"}, lossColumns...),
+		params: []policies.Param{
+			{Name: "threshold", Type: policies.ParamDuration, Default: "10m", Min: 0, Doc: "a unit whose GPUs did nothing for this long is idle"},
+		},
+		make: newIdleFirst,
+	},
+	{
+		name: "kai-proportion", kind: policies.QueueShares, columns: kaiColumns,
+		params: []policies.Param{
+			{Name: "k", Type: policies.ParamF64, Default: 1, Min: 0, Max: 1000, Doc: "how much past use counts; 0 shares by weight alone"},
+		},
+		make: newKAIProportion,
+	},
+	{
+		name: "least-lost-work", kind: policies.VictimCosts, columns: lossColumns,
+		make: func(a about) policies.Policy { return &leastLostWork{about: a} },
+	},
+	{
+		name: "lowest-priority-first", kind: policies.VictimCosts, columns: []string{"victim.priority", "victim.leader"},
+		make: func(a about) policies.Policy { return &lowestPriorityFirst{about: a} },
+	},
+	{
+		name: "most-over-share", kind: policies.VictimCosts,
+		columns: []string{"victim.excess", "victim.lost", "victim.restart_cost", "victim.leader"},
+		make:    func(a about) policies.Policy { return &mostOverShare{about: a} },
+	},
+	{
+		name: "priority", kind: policies.QueueShares, columns: priorityColumns,
+		make: func(a about) policies.Policy { return &strictPriority{about: a} },
+	},
+	{
+		name: "priority-fifo", kind: policies.JobOrder, columns: []string{"job.priority"}, laws: rowIndependent,
+		make: func(a about) policies.Policy { return &priorityFIFO{a} },
+	},
+	{
+		name: "shortest-first", kind: policies.JobOrder, columns: []string{"job.duration"}, laws: rowIndependent,
+		make: func(a about) policies.Policy { return &shortestFirst{a} },
+	},
+	{
+		name: "sjf-aged", kind: policies.JobOrder, columns: []string{"job.duration", "job.wait"},
+		params: []policies.Param{
+			{Name: "aging", Type: policies.ParamF64, Default: 0.5, Min: 0, Max: 1000, Doc: "how much shorter a job counts for each unit of time that it has waited"},
+			unknownDuration,
+		},
+		make: newSJFAged,
+	},
+	{
+		name: "slurm-multifactor", kind: policies.JobOrder,
+		columns: []string{"job.user", "job.user_share", "job.wait", "job.dominant", "job.priority"},
+		params: []policies.Param{
+			factor("weight_age", 1000, "waiting time"),
+			factor("weight_fairshare", 10000, "fair share"),
+			factor("weight_job_size", 1000, "size of the job"),
+			factor("weight_priority", 10000, "job's priority"),
+			{Name: "max_age", Type: policies.ParamDuration, Default: "168h", Min: 1, Doc: "waiting time from which on a job does not gain any more (PriorityMaxAge)"},
+			{Name: "favor_small", Type: policies.ParamBool, Default: false, Doc: "small jobs gain by their size, not large ones (PriorityFavorSmall)"},
+		},
+		make: newSlurmMultifactor,
+	},
+	{
+		name: "youngest-first", kind: policies.VictimCosts, columns: []string{"victim.priority", "victim.running", "victim.leader"},
+		make: func(a about) policies.Policy { return &youngestFirst{about: a} },
+	},
+	{
+		name: "yunikorn-fair", kind: policies.QueueShares, columns: priorityColumns,
+		make: func(a about) policies.Policy { return &yunikornFair{about: a} },
+	},
+}
+
+func factor(name string, weight float64, of string) policies.Param {
+	return policies.Param{Name: name, Type: policies.ParamF64, Default: weight, Min: 0, Max: 1e9, Doc: "weight of the " + of}
+}
