@@ -5,38 +5,51 @@ import (
 	"unicode/utf8"
 )
 
-// Section ids that are read.
-const (
-	secCustom = 0
-	secType   = 1
-	secImport = 2
-	secFunc   = 3
-	secMemory = 5
-	secExport = 7
-	secStart  = 8
-	secLast   = 13
-)
-
-// reader walks over a binary. After the first error it reads only zeros.
-type reader struct {
-	b   []byte
+// Reader walks over a binary. After the first error it reads only zeros. It trusts no
+// length, so it may be given anything. The zero value is at the end of nothing.
+type Reader struct {
+	b   []byte // up to where it may read; an index is an offset in the binary
 	at  int
 	err *Error
 }
 
-func (r *reader) fail(offset int, format string, args ...any) {
+// NewReader returns a Reader of b[from:to], whose offsets count from b's beginning.
+func NewReader(b []byte, from, to int) *Reader { return &Reader{b: b[:to], at: from} }
+
+// Offset is where the next byte is read.
+func (r *Reader) Offset() int { return r.at }
+
+// More says whether there is anything left to read, and no error so far.
+func (r *Reader) More() bool { return r.err == nil && r.at < len(r.b) }
+
+// Err returns the first error, an *Error, or nil.
+func (r *Reader) Err() error {
+	if r.err == nil {
+		return nil
+	}
+	return r.err
+}
+
+// Fail makes an error at an offset, unless there is one already.
+func (r *Reader) Fail(offset int, format string, args ...any) { r.fail(offset, format, args...) }
+
+// Ok says whether there was no error so far.
+func (r *Reader) Ok() bool { return r.err == nil }
+
+func (r *Reader) fail(offset int, format string, args ...any) {
 	if r.err == nil {
 		r.err = &Error{offset, fmt.Sprintf(format, args...), false}
 	}
 }
 
-func (r *reader) cut(format string, args ...any) {
+func (r *Reader) cut(format string, args ...any) {
 	if r.err == nil {
 		r.err = &Error{r.at, fmt.Sprintf(format, args...) + ": the binary is cut off", true}
 	}
 }
 
-func (r *reader) byte() byte {
+// Byte reads one byte.
+func (r *Reader) Byte() byte {
 	if r.err != nil || r.at >= len(r.b) {
 		r.cut("a byte wanted, none left")
 		return 0
@@ -45,12 +58,12 @@ func (r *reader) byte() byte {
 	return r.b[r.at-1]
 }
 
-// uint reads an unsigned LEB128 number of at most 64 bits.
-func (r *reader) uint(bits int) uint64 {
+// Uint reads an unsigned LEB128 number of at most 64 bits.
+func (r *Reader) Uint(bits int) uint64 {
 	start := r.at
 	var v uint64
 	for shift := 0; shift < bits; shift += 7 {
-		c := r.byte()
+		c := r.Byte()
 		v |= uint64(c&0x7f) << shift
 		if c < 0x80 {
 			if shift+7 > bits && c>>(bits-shift) != 0 {
@@ -63,12 +76,13 @@ func (r *reader) uint(bits int) uint64 {
 	return 0
 }
 
-func (r *reader) u32() uint32 { return uint32(r.uint(32)) }
+// U32 reads an unsigned LEB128 number of at most 32 bits.
+func (r *Reader) U32() uint32 { return uint32(r.Uint(32)) }
 
-// count reads the length of a vector whose elements take at least one byte each.
-func (r *reader) count() int {
+// Count reads the length of a vector whose elements take at least one byte each.
+func (r *Reader) Count() int {
 	start := r.at
-	n := r.u32()
+	n := r.U32()
 	if int64(n) > int64(len(r.b)-r.at) {
 		r.fail(start, "%d elements cannot fit into the %d bytes left", n, len(r.b)-r.at)
 		return 0
@@ -76,7 +90,8 @@ func (r *reader) count() int {
 	return int(n)
 }
 
-func (r *reader) bytes(n int) []byte {
+// Bytes reads n bytes. What it returns is a view of the binary.
+func (r *Reader) Bytes(n int) []byte {
 	if r.err != nil || n < 0 || n > len(r.b)-r.at {
 		r.cut("%d bytes wanted, %d left", n, len(r.b)-r.at)
 		return nil
@@ -85,65 +100,57 @@ func (r *reader) bytes(n int) []byte {
 	return r.b[r.at-n : r.at]
 }
 
-func (r *reader) name() string {
+// Name reads a text, which must be UTF-8.
+func (r *Reader) Name() string {
 	start := r.at
-	s := r.bytes(r.count())
+	s := r.Bytes(r.Count())
 	if !utf8.Valid(s) {
 		r.fail(start, "a name is not UTF-8")
 	}
 	return string(s)
 }
 
-// section reads one section through a reader of its own, so that nothing reads over
-// its end.
-func (r *reader) section(m *Module) {
-	start := r.at
-	id := r.byte()
-	size := r.u32()
-	if r.err == nil && id > secLast {
-		r.fail(start, "unknown section %d", id)
-	}
-	if int64(size) > int64(len(r.b)-r.at) {
-		r.cut("section %d has %d bytes, %d are left", id, size, len(r.b)-r.at)
-	}
+// read reads one section through a Reader of its own, so that nothing reads over its
+// end.
+func (r *Reader) read(m *Module) {
+	at := r.section()
 	if r.err != nil {
 		return
 	}
-	s := &reader{b: r.b[:r.at+int(size)], at: r.at}
-	s.body(m, id, start)
-	r.at += int(size)
+	s := NewReader(r.b, at.Body, at.End)
+	s.body(m, at.ID, at.Start)
 	r.err = s.err
 }
 
-func (r *reader) body(m *Module, id byte, start int) {
+func (r *Reader) body(m *Module, id SectionID, start int) {
 	switch id {
-	case secCustom:
-		name := r.name()
-		m.Customs = append(m.Customs, Custom{name, r.bytes(len(r.b) - r.at), start})
-	case secType:
-		for n := r.count(); n > 0 && r.err == nil; n-- {
+	case SecCustom:
+		name := r.Name()
+		m.Customs = append(m.Customs, Custom{name, r.Bytes(len(r.b) - r.at), start})
+	case SecType:
+		for n := r.Count(); n > 0 && r.err == nil; n-- {
 			r.funcType(m)
 		}
-	case secImport:
-		for n := r.count(); n > 0 && r.err == nil; n-- {
+	case SecImport:
+		for n := r.Count(); n > 0 && r.err == nil; n-- {
 			r.importEntry(m)
 		}
-	case secFunc:
-		for n := r.count(); n > 0 && r.err == nil; n-- {
-			m.funcs = append(m.funcs, r.u32())
+	case SecFunction:
+		for n := r.Count(); n > 0 && r.err == nil; n-- {
+			m.funcs = append(m.funcs, r.U32())
 		}
-	case secMemory:
-		for n := r.count(); n > 0 && r.err == nil; n-- {
-			m.Memories = append(m.Memories, r.limits())
+	case SecMemory:
+		for n := r.Count(); n > 0 && r.err == nil; n-- {
+			m.Memories = append(m.Memories, r.Limits())
 		}
-	case secExport:
-		for n := r.count(); n > 0 && r.err == nil; n-- {
+	case SecExport:
+		for n := r.Count(); n > 0 && r.err == nil; n-- {
 			at := r.at
-			m.Exports = append(m.Exports, Export{Name: r.name(), Kind: ExternKind(r.byte()), Index: r.u32(), Offset: at})
+			m.Exports = append(m.Exports, Export{Name: r.Name(), Kind: ExternKind(r.Byte()), Index: r.U32(), Offset: at})
 		}
-	case secStart:
+	case SecStart:
 		m.Start = start
-		r.u32()
+		r.U32()
 	default:
 		r.at = len(r.b)
 	}
@@ -152,27 +159,27 @@ func (r *reader) body(m *Module, id byte, start int) {
 	}
 }
 
-func (r *reader) funcType(m *Module) {
+func (r *Reader) funcType(m *Module) {
 	start := r.at
-	if form := r.byte(); r.err == nil && form != 0x60 {
+	if form := r.Byte(); r.err == nil && form != 0x60 {
 		r.fail(start, "type form %#x, only functions (0x60) are known", form)
 	}
 	var t FuncType
-	for n := r.count(); n > 0 && r.err == nil; n-- {
-		t.Params = append(t.Params, ValType(r.byte()))
+	for n := r.Count(); n > 0 && r.err == nil; n-- {
+		t.Params = append(t.Params, ValType(r.Byte()))
 	}
-	for n := r.count(); n > 0 && r.err == nil; n-- {
-		t.Results = append(t.Results, ValType(r.byte()))
+	for n := r.Count(); n > 0 && r.err == nil; n-- {
+		t.Results = append(t.Results, ValType(r.Byte()))
 	}
 	m.Types = append(m.Types, t)
 }
 
-func (r *reader) importEntry(m *Module) {
+func (r *Reader) importEntry(m *Module) {
 	i := Import{Offset: r.at}
-	i.Module, i.Name, i.Kind = r.name(), r.name(), ExternKind(r.byte())
+	i.Module, i.Name, i.Kind = r.Name(), r.Name(), ExternKind(r.Byte())
 	switch i.Kind {
 	case Func:
-		t := r.u32()
+		t := r.U32()
 		if r.err == nil && int64(t) >= int64(len(m.Types)) {
 			r.fail(i.Offset, "import %s.%s has type %d, which does not exist", i.Module, i.Name, t)
 			return
@@ -182,32 +189,32 @@ func (r *reader) importEntry(m *Module) {
 		}
 		m.funcs = append(m.funcs, t)
 	case Table:
-		r.byte()
-		r.limits()
+		r.Byte()
+		r.Limits()
 	case Memory:
-		r.limits()
+		r.Limits()
 	case Global:
-		r.byte()
-		r.byte()
+		r.Byte()
+		r.Byte()
 	case Tag:
-		r.byte()
-		r.u32()
+		r.Byte()
+		r.U32()
 	default:
 		r.fail(r.at, "import %s.%s is of unknown kind %d", i.Module, i.Name, byte(i.Kind))
 	}
 	m.Imports = append(m.Imports, i)
 }
 
-// limits reads the limits of a memory or a table: bit 0 a maximum, bit 2 64-bit.
-func (r *reader) limits() Limits {
-	flags := r.byte()
+// Limits reads the limits of a memory or a table: bit 0 a maximum, bit 2 64-bit.
+func (r *Reader) Limits() Limits {
+	flags := r.Byte()
 	bits := 32
 	if flags&4 != 0 {
 		bits = 64
 	}
-	l := Limits{Min: r.uint(bits), HasMax: flags&1 != 0}
+	l := Limits{Min: r.Uint(bits), HasMax: flags&1 != 0}
 	if l.HasMax {
-		l.Max = r.uint(bits)
+		l.Max = r.Uint(bits)
 	}
 	return l
 }

@@ -145,19 +145,13 @@ func (m *Module) Custom(name string) ([]byte, bool) {
 // Read reads a binary. Sections that it does not need are skipped by their length;
 // code is left to the engine.
 func Read(bin []byte) (*Module, error) {
-	if len(bin) < 8 {
-		return nil, &Error{len(bin), fmt.Sprintf("%d bytes are too few for a module", len(bin)), true}
-	}
-	if string(bin[:4]) != "\x00asm" {
-		return nil, &Error{0, fmt.Sprintf("starts with %q, a module starts with \"\\x00asm\"", bin[:4]), false}
-	}
-	if string(bin[4:8]) != "\x01\x00\x00\x00" {
-		return nil, &Error{4, fmt.Sprintf("binary version % x, want 01 00 00 00 (a component is not a module)", bin[4:8]), false}
+	if err := checkHead(bin); err != nil {
+		return nil, err
 	}
 	m := &Module{}
-	r := &reader{b: bin, at: 8}
+	r := NewReader(bin, len(head), len(bin))
 	for r.err == nil && r.at < len(bin) {
-		r.section(m)
+		r.read(m)
 	}
 	if r.err != nil {
 		return nil, r.err
