@@ -58,8 +58,8 @@ func TestMisbehaviourIsContained(t *testing.T) {
 	}{
 		{"unreachable code", wasmtest.Trap(), policies.CodeTrap, "unreachable", false},
 		{"a write outside of memory", wasmtest.TrapOutOfBounds(), policies.CodeTrap, "out of bounds", false},
-		{"a loop without end", wasmtest.Loop(), policies.CodeWatchdog, "time limit", false},
-		{"recursion without end", wasmtest.Recursion(), policies.CodeTrap, "stack overflow", false},
+		{"a loop without end", wasmtest.Loop(), policies.CodeOutOfFuel, "units of fuel", false},
+		{"recursion without end", wasmtest.Recursion(), policies.CodeOutOfFuel, "units of fuel", false},
 		{"a memory bomb", wasmtest.MemoryBomb(), policies.CodeMemory, "unreachable", false},
 		{"keys that are not numbers", wasmtest.NaN(), policies.CodeBadOutput, "", false},
 		{"infinite keys", wasmtest.Infinity(), policies.CodeBadOutput, "", false},
@@ -79,7 +79,7 @@ func TestMisbehaviourIsContained(t *testing.T) {
 		{"an error text of 4 GiB", wasmtest.HugeErrorText(), policies.CodeInternal, "", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m := load(t, c.bin, wasm.Options{Timeout: short})
+			m := load(t, c.bin, trusted)
 			for round := range 2 {
 				for kind, err := range ask(t.Context(), m) {
 					var ce *policies.CallError
@@ -98,20 +98,23 @@ func TestMisbehaviourIsContained(t *testing.T) {
 	}
 }
 
-func TestTheLimitHoldsTheLoopToItsTime(t *testing.T) {
-	m := load(t, wasmtest.Loop(), wasm.Options{Timeout: short})
+// endless is more fuel than any test waits for: the clock or the caller ends the call.
+var endless = wasm.Budget{Base: math.MaxInt64}
+
+func TestTheWatchdogHoldsALoopToItsTime(t *testing.T) {
+	m := load(t, wasmtest.Loop(), wasm.Options{Fuel: endless, Timeout: short})
 	start := time.Now()
 	err := m.CostVictims(t.Context(), &policies.VictimBatch{N: 1})
 	if took := time.Since(start); took < short || took > short+5*time.Second {
 		t.Errorf("the call took %v, the limit is %v", took, short)
 	}
-	if policies.CodeOf(err) != policies.CodeWatchdog {
+	if policies.CodeOf(err) != policies.CodeWatchdog || !strings.Contains(err.Error(), short.String()) {
 		t.Error(err)
 	}
 }
 
 func TestTheCallersDeadlineAndCancellationCount(t *testing.T) {
-	m := load(t, wasmtest.Loop(), wasm.Options{Timeout: time.Hour})
+	m := load(t, wasmtest.Loop(), wasm.Options{Fuel: endless, Timeout: wasm.NoTimeout})
 	deadline, cancel := context.WithTimeout(t.Context(), short)
 	defer cancel()
 	if err := m.CostVictims(deadline, &policies.VictimBatch{N: 1}); policies.CodeOf(err) != policies.CodeWatchdog {
@@ -121,6 +124,40 @@ func TestTheCallersDeadlineAndCancellationCount(t *testing.T) {
 	time.AfterFunc(short, stop)
 	if err := m.CostVictims(cancelled, &policies.VictimBatch{N: 1}); policies.CodeOf(err) != policies.CodeWatchdog {
 		t.Error("cancellation:", err)
+	}
+}
+
+func TestALoopStopsAtTheSameUnitOfFuelEveryTime(t *testing.T) {
+	for _, budget := range []int64{1, 1000, 1 << 20, 1<<20 + 1, 3_000_001} {
+		m := load(t, wasmtest.Loop(), wasm.Options{Fuel: wasm.Budget{Base: budget, PerRow: 1}, Timeout: wasm.NoTimeout})
+		for range 3 {
+			err := m.CostVictims(t.Context(), &policies.VictimBatch{N: 0})
+			if policies.CodeOf(err) != policies.CodeOutOfFuel {
+				t.Fatalf("budget %d: %v", budget, err)
+			}
+			if used := m.LastFuel(); used != budget {
+				t.Errorf("budget %d: used %d", budget, used)
+			}
+		}
+	}
+}
+
+func TestFuelGrowsWithTheRowsAndIsTheSameForTheSameBatch(t *testing.T) {
+	m := library(t, "priority-fifo", trusted)
+	var last int64
+	for _, n := range []int{0, 1, 100, 10_000} {
+		b := jobsOf(n)
+		var used [2]int64
+		for i := range used {
+			if err := m.ScoreJobs(t.Context(), b); err != nil {
+				t.Fatal(err)
+			}
+			used[i] = m.LastFuel()
+		}
+		if used[0] != used[1] || used[0] <= last {
+			t.Errorf("%d rows: %v units, %d before", n, used, last)
+		}
+		last = used[1]
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+
+	"github.com/musterhq/muster/runtime/wasm/meter"
 )
 
 // maxIdle is how many compiled modules without a user a Runtime keeps, so that a
@@ -13,7 +15,7 @@ import (
 const maxIdle = 16
 
 // Runtime compiles and holds modules. A module is compiled once for each digest and
-// limit. The zero value is not usable; the package's Load uses one of its own.
+// memory limit. The zero value is not usable; the package's Load uses one of its own.
 type Runtime struct {
 	cache wazero.CompilationCache
 
@@ -25,8 +27,8 @@ type Runtime struct {
 
 // engineKey is what a wazero runtime fixes for all its modules.
 type engineKey struct {
-	pages   uint32
-	limited bool // guest code checks for the time limit
+	pages       uint32
+	interpreter bool
 }
 
 type codeKey struct {
@@ -38,6 +40,7 @@ type codeKey struct {
 type code struct {
 	rt       wazero.Runtime
 	compiled wazero.CompiledModule
+	report   meter.Report
 	users    int
 	lastUse  uint64
 	mu       sync.Mutex // instances of one module start and end one at a time
@@ -75,11 +78,15 @@ func (r *Runtime) engine(ctx context.Context, k engineKey) (wazero.Runtime, erro
 	if e, ok := r.engines[k]; ok {
 		return e, nil
 	}
-	e := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfig().
+	config := wazero.NewRuntimeConfig()
+	if k.interpreter {
+		config = wazero.NewRuntimeConfigInterpreter()
+	}
+	e := wazero.NewRuntimeWithConfig(ctx, config.
 		WithCoreFeatures(api.CoreFeaturesV2).
 		WithCompilationCache(r.cache).
 		WithMemoryLimitPages(k.pages).
-		WithCloseOnContextDone(k.limited).
+		WithCloseOnContextDone(false). // it slows guests 3 to 5 times, and can be escaped
 		WithDebugInfoEnabled(false))
 	if err := addHostModules(ctx, e); err != nil {
 		_ = e.Close(ctx) // the first error is the one to show
@@ -89,7 +96,9 @@ func (r *Runtime) engine(ctx context.Context, k engineKey) (wazero.Runtime, erro
 	return e, nil
 }
 
-// acquire compiles a module or finds it compiled. Give it back by release.
+// acquire rewrites a module so that it counts its fuel, and compiles it, or finds it
+// compiled. Give it back by release. On disk, machine code is found by the rewritten
+// bytes, so another version of the rewriter never meets the code of an older one.
 func (r *Runtime) acquire(ctx context.Context, k codeKey, bin []byte) (*code, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -99,11 +108,15 @@ func (r *Runtime) acquire(ctx context.Context, k codeKey, bin []byte) (*code, er
 		if err != nil {
 			return nil, err
 		}
-		compiled, err := e.CompileModule(ctx, bin)
+		metered, report, err := meter.Instrument(bin, meter.Config{Slice: sliceUnits})
 		if err != nil {
 			return nil, err
 		}
-		c = &code{rt: e, compiled: compiled}
+		compiled, err := e.CompileModule(ctx, metered)
+		if err != nil {
+			return nil, err
+		}
+		c = &code{rt: e, compiled: compiled, report: report}
 		r.code[k] = c
 	}
 	c.users++

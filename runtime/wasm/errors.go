@@ -1,11 +1,8 @@
 package wasm
 
 import (
-	"errors"
 	"fmt"
 	"strings"
-
-	"github.com/tetratelabs/wazero/sys"
 
 	"github.com/musterhq/muster/hostabi"
 	"github.com/musterhq/muster/policies"
@@ -28,6 +25,7 @@ const (
 	TooMuchMemory   LoadCode = "memory-limit"
 	BadMetadata     LoadCode = "bad-metadata"
 	InitFailed      LoadCode = "init-failed"
+	BadParams       LoadCode = "bad-params"
 )
 
 // LoadError is a module that was refused.
@@ -37,7 +35,10 @@ type LoadError struct {
 	Where   string // byte 12, export muster_reserve, import env.abort
 	Problem string
 	Hint    string
+	Err     error // what lies behind it, for errors.As; nil as a rule
 }
+
+func (e *LoadError) Unwrap() error { return e.Err }
 
 func (e *LoadError) Error() string {
 	s := fmt.Sprintf("policy %s: %s: %s (%s)", e.Policy, e.Where, e.Problem, e.Code)
@@ -79,15 +80,6 @@ func statusFault(status hostabi.Status, text string) error {
 // trapFault says what a failed call into the guest was: the engine's error, with
 // what the guest last wrote to stderr.
 func trapFault(err error, said string, memoryFull bool) error {
-	var exit *sys.ExitError
-	if errors.As(err, &exit) {
-		switch exit.ExitCode() {
-		case sys.ExitCodeDeadlineExceeded:
-			return hostFault(policies.CodeWatchdog, "no answer within the time limit")
-		case sys.ExitCodeContextCanceled:
-			return hostFault(policies.CodeWatchdog, "the caller gave up")
-		}
-	}
 	detail, _, _ := strings.Cut(err.Error(), "\n")
 	detail = strings.TrimPrefix(detail, "wasm error: ")
 	if said != "" {

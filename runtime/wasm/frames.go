@@ -1,38 +1,78 @@
 package wasm
 
 import (
-	"math"
+	"encoding/binary"
+	"slices"
 
 	"github.com/musterhq/muster/hostabi"
 	"github.com/musterhq/muster/policies"
 )
 
-// frame is the kept frame of one kind: the columns that the policy wants.
+// frame is the kept frame of one kind: the columns that the policy wants. Filling it
+// copies no column, and allocates nothing after the first calls.
 type frame struct {
 	hostabi.Frame
-	outputs map[hostabi.ColumnID]int // index into Parts
-	ids     []uint32                 // 0, 1, 2 …: dictionary ids
-	queue   [1]string
-	prefill [2][1]uint32 // job.key_count, job.key_format before the call
-	reasons int          // length of the policy's table of reasons
+	settings slots
+	outputs  [16]int // index into Parts by the low bits of an output's id
+	prefill  [2][1]uint32
+	queue    [1]uint32 // job.queue: its index in the dictionary
+	ids      []uint32  // 0, 1, 2 …: indices of the resources' names
+	texts    []string  // the dictionary, where it is put together here
+	valid    [][]byte  // room for the validity bitmap of each part
+	reasons  int       // length of the policy's table of reasons
+	readsIDs bool      // reads columns that point into the caller's own dictionary
 }
 
 func newFrame(k hostabi.Kind, md *hostabi.Metadata) *frame {
-	f := &frame{outputs: map[hostabi.ColumnID]int{}, reasons: len(md.Reasons), ids: []uint32{0}}
+	f := &frame{reasons: len(md.Reasons)}
 	f.Kind = k
 	f.prefill = [2][1]uint32{{uint32(max(1, len(md.Keys)))}, {md.KeyFormat()}}
-	columns := hostabi.Columns(k)
-	for i := range columns {
-		if !md.Wants(columns[i]) {
-			continue
+	for _, c := range wanted(k, md) {
+		if c.Output {
+			f.outputs[slotOf(c.ID)] = len(f.Parts)
 		}
-		if columns[i].Output {
-			f.outputs[columns[i].ID] = len(f.Parts)
-		}
-		f.Parts = append(f.Parts, hostabi.Part{Column: &columns[i]})
+		f.readsIDs = f.readsIDs || pointsOutside(c)
+		f.Parts = append(f.Parts, hostabi.Part{Column: c})
 	}
+	f.valid = make([][]byte, len(f.Parts))
 	return f
 }
+
+// wanted lists the columns that the policy is sent. One that names no columns gets
+// every column of its kinds that costs the caller nothing extra to fill.
+func wanted(k hostabi.Kind, md *hostabi.Metadata) []*hostabi.Column {
+	var out []*hostabi.Column
+	named := len(md.Columns.Required)+len(md.Columns.Optional) > 0
+	columns := hostabi.Columns(k)
+	for i := range columns {
+		if c := &columns[i]; md.Wants(*c) && (named || !pointsOutside(c)) {
+			out = append(out, c)
+		}
+	}
+	if k == hostabi.KindJobOrder {
+		labels := md.LabelColumns()
+		for i := range labels {
+			out = append(out, &labels[i])
+		}
+	}
+	// inputs first, as the header counts them
+	slices.SortStableFunc(out, func(a, b *hostabi.Column) int { return truth(a.Output) - truth(b.Output) })
+	return out
+}
+
+func truth(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// pointsOutside says whether a column's elements are indices that the caller has made.
+func pointsOutside(c *hostabi.Column) bool {
+	return c.Kind == hostabi.KindJobOrder && c.Type == hostabi.Dict32 && c.Shape == hostabi.ShapeRow
+}
+
+func slotOf(id hostabi.ColumnID) int { return int(id & 0xf) }
 
 func (f *frame) begin(c policies.Call, rows, resources int) {
 	f.Rows, f.Resources = rows, resources
@@ -41,160 +81,126 @@ func (f *frame) begin(c policies.Call, rows, resources int) {
 
 func (f *frame) jobs(b *policies.JobBatch) {
 	f.begin(b.Call, b.N, 0)
-	f.queue[0] = b.Queue
-	f.Strings = f.queue[:]
+	f.texts = f.texts[:0]
+	if f.readsIDs {
+		f.texts = append(f.texts, b.Strings...)
+	}
+	f.queue[0] = f.index(b.Queue)
+	f.finishTexts()
 	for i := range f.Parts {
 		p := &f.Parts[i]
-		switch p.Column.ID {
+		switch id := p.Column.ID; id {
 		case hostabi.JobQueue:
-			p.Data = hostabi.Bytes(f.ids[:1])
+			p.Data = hostabi.Bytes(f.queue[:])
+		case hostabi.JobUserName:
+			p.Data = hostabi.Bytes(b.UserName)
 		case hostabi.JobKeyCount:
 			p.Data = hostabi.Bytes(f.prefill[0][:])
 		case hostabi.JobKeyFormat:
 			p.Data = hostabi.Bytes(f.prefill[1][:])
 		default:
-			p.Data = jobInput(b, p.Column.ID)
+			if id >= hostabi.LabelBase {
+				p.Data = label(b, p.Column)
+			} else {
+				p.Data = jobInput(b, id)
+			}
 		}
+		f.validity(i)
 	}
+}
+
+// label is the column of a label, nil if the caller has not filled it. Labels come in
+// the order of Info.Labels, which is that of the ids.
+func label(b *policies.JobBatch, c *hostabi.Column) []byte {
+	key, _ := c.LabelKey()
+	if i := int(c.ID - hostabi.LabelBase); i < len(b.Labels) && b.Labels[i].Key == key {
+		return hostabi.Bytes(b.Labels[i].Value)
+	}
+	return nil
 }
 
 func (f *frame) queues(b *policies.QueueBatch) {
 	f.begin(b.Call, b.N, b.R)
-	f.Strings = b.Resources
+	f.texts = append(f.texts[:0], b.Resources...)
+	f.finishTexts()
 	for len(f.ids) < len(b.Resources) {
 		f.ids = append(f.ids, uint32(len(f.ids)))
 	}
 	for i := range f.Parts {
 		p := &f.Parts[i]
-		if p.Column.ID != hostabi.QueueResources {
+		switch {
+		case p.Column.ID != hostabi.QueueResources:
 			p.Data = queueInput(b, p.Column.ID)
-			continue
-		}
-		if p.Data = nil; len(b.Resources) > 0 {
+		case len(b.Resources) > 0:
 			p.Data = hostabi.Bytes(f.ids[:len(b.Resources)])
+		default:
+			p.Data = nil
 		}
+		f.validity(i)
 	}
 }
 
 func (f *frame) victims(b *policies.VictimBatch) {
 	f.begin(b.Call, b.N, b.R)
+	f.texts = f.texts[:0]
+	f.finishTexts()
 	for i := range f.Parts {
 		f.Parts[i].Data = victimInput(b, f.Parts[i].Column.ID)
+		f.validity(i)
 	}
 }
 
-func (f *frame) output(mem []byte, id hostabi.ColumnID) []byte { return f.Output(mem, f.outputs[id]) }
-
-func badOutput(format string, args ...any) error {
-	return hostFault(policies.CodeBadOutput, format, args...)
+// index is the place of a text in the dictionary, which has each text once: so a
+// policy compares indices in place of texts.
+func (f *frame) index(text string) uint32 {
+	i := slices.Index(f.texts, text)
+	if i < 0 {
+		i = len(f.texts)
+		f.texts = append(f.texts, text)
+	}
+	return uint32(i)
 }
 
-// jobKeys reads the answer of a job order. Keys come out as int64, ascending,
-// whatever the policy's form was.
-func (f *frame) jobKeys(mem []byte, b *policies.JobBatch) error {
-	var count, format [1]uint32
-	hostabi.Read(count[:], f.output(mem, hostabi.JobKeyCount))
-	hostabi.Read(format[:], f.output(mem, hostabi.JobKeyFormat))
-	if count[0] < 1 || count[0] > policies.MaxKeys {
-		return badOutput("job.key_count is %d, want 1 to %d", count[0], policies.MaxKeys)
+// finishTexts puts the settings that are texts into the dictionary.
+func (f *frame) finishTexts() {
+	for _, t := range f.settings.texts {
+		f.settings.words[t.slot] = uint64(f.index(t.text))
 	}
-	ids := [policies.MaxKeys]hostabi.ColumnID{hostabi.JobKey0, hostabi.JobKey1, hostabi.JobKey2, hostabi.JobKey3}
-	for k := range int(count[0]) {
-		b.Keys[k] = sized(b.Keys[k], b.N)
-		hostabi.Read(b.Keys[k], f.output(mem, ids[k]))
-		if format[0]&hostabi.KeyFloat(k) != 0 {
-			if i := orderFloats(b.Keys[k]); i >= 0 {
-				return badOutput("%s[%d] is not a finite number", ids[k], i)
-			}
-		}
-		if format[0]&hostabi.KeyDescending(k) != 0 {
-			for i, v := range b.Keys[k] {
-				b.Keys[k][i] = ^v
-			}
-		}
-	}
-	b.NKeys = int(count[0])
-	return f.readReasons(mem, hostabi.JobReason, b.Reason)
+	f.Strings = f.texts
 }
 
-// orderFloats turns the bits of float64 into integers of the same order, and
-// returns the row of the first one that is not finite, or -1. Both zeros are equal.
-func orderFloats(keys []int64) (bad int) {
-	for i, v := range keys {
-		x := math.Float64frombits(uint64(v))
-		if x-x != 0 { // NaN and both infinities
-			return i
-		}
-		v = int64(math.Float64bits(x + 0)) // -0 + 0 is +0
-		keys[i] = v ^ int64(uint64(v>>63)>>1)
-	}
-	return -1
-}
-
-func (f *frame) shares(mem []byte, b *policies.QueueBatch) error {
-	b.Entitled, b.Rank = sized(b.Entitled, b.N*b.R), sized(b.Rank, b.N)
-	hostabi.Read(b.Entitled, f.output(mem, hostabi.QueueEntitled))
-	hostabi.Read(b.Rank, f.output(mem, hostabi.QueueRank))
-	if i := negative(b.Entitled); i >= 0 {
-		return badOutput("queue.entitled of row %d, resource %d is %d, want 0 or more", i/b.R, i%b.R, b.Entitled[i])
-	}
-	if i := negative(b.Rank); i >= 0 {
-		return badOutput("queue.rank[%d] is %d, want 0 or more", i, b.Rank[i])
-	}
-	return nil
-}
-
-func (f *frame) costs(mem []byte, b *policies.VictimBatch) error {
-	b.Cost, b.Veto = sized(b.Cost, b.N), sized(b.Veto, b.N)
-	hostabi.Read(b.Cost, f.output(mem, hostabi.VictimCost))
-	copy(b.Veto, f.output(mem, hostabi.VictimVeto))
-	if i := negative(b.Cost); i >= 0 {
-		return badOutput("victim.cost[%d] is %d, want 0 or more", i, b.Cost[i])
-	}
-	for i, v := range b.Veto {
-		if v > 1 {
-			return badOutput("victim.veto[%d] is %d, want 0 or 1", i, v)
+// validity says of each element of a nullable column whether it is known.
+func (f *frame) validity(i int) {
+	p := &f.Parts[i]
+	p.Valid = nil
+	if p.Column.Nullable && p.Data != nil {
+		if p.Valid = bitmap(f.valid[i], p.Data); p.Valid != nil {
+			f.valid[i] = p.Valid
 		}
 	}
-	return f.readReasons(mem, hostabi.VictimReason, b.Reason)
 }
 
-// readReasons fills the caller's reason column, if there is one.
-func (f *frame) readReasons(mem []byte, id hostabi.ColumnID, dst []uint32) error {
-	if len(dst) == 0 {
+// bitmap is hostabi.Validity for a column in its wire form.
+func bitmap(room, wire []byte) []byte {
+	var all uint64
+	for i := 0; i+8 <= len(wire); i += 8 {
+		all |= binary.LittleEndian.Uint64(wire[i:])
+	}
+	if int64(all) >= 0 {
 		return nil
 	}
-	if f.reasons == 0 {
-		clear(dst)
-		return nil
-	}
-	hostabi.Read(dst, f.output(mem, id))
-	for i, r := range dst {
-		if int(r) >= f.reasons {
-			return badOutput("%s[%d] is %d, the table has %d", id, i, r, f.reasons)
+	rows := len(wire) / 8
+	bits := sized(room, (rows+7)/8)
+	clear(bits)
+	for i := range rows {
+		if int64(binary.LittleEndian.Uint64(wire[8*i:])) != policies.Unset {
+			bits[i/8] |= 1 << (i % 8)
 		}
 	}
-	return nil
+	return bits
 }
 
-// negative returns the index of the first negative number, or -1.
-func negative(s []int64) int {
-	var all int64
-	for _, v := range s {
-		all |= v
-	}
-	if all >= 0 {
-		return -1
-	}
-	for i, v := range s {
-		if v < 0 {
-			return i
-		}
-	}
-	return -1
-}
-
-// sized returns an output column of n elements; the caller's own where it has room.
+// sized returns a slice of n elements; the given one where it has room.
 func sized[T any](s []T, n int) []T {
 	if cap(s) >= n {
 		return s[:n]

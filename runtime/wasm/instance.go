@@ -3,7 +3,6 @@ package wasm
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -11,11 +10,13 @@ import (
 
 	"github.com/musterhq/muster/hostabi"
 	"github.com/musterhq/muster/policies"
+	"github.com/musterhq/muster/runtime/wasm/meter"
 )
 
 const (
 	maxSaid  = 512      // bytes of stderr that are kept of one call
 	minArena = 64 << 10 // first size of the arena
+	maxShift = 4096     // MoveArena stays below
 
 	pageBytes = 64 << 10 // of Wasm memory
 )
@@ -27,12 +28,12 @@ type instance struct {
 	mod     api.Module
 	reserve api.Function
 	kinds   [4]api.Function // by hostabi.Kind
-	ctx     *callContext
-	disarm  func() bool // ctx.stop, kept so that a call allocates nothing
-	limit   time.Duration
-	pages   uint32 // the most memory, in pages
+	ctx     context.Context // leads host functions back to the instance
+	pages   uint32          // the most memory, in pages
+	gauge
 
 	arena, arenaSize uint32 // lent by the guest; 0 before the first reserve
+	shift            uint32 // where in the arena the batch begins; see MoveArena
 	stack            [1]uint64
 
 	onLog              func(Level, string)
@@ -44,9 +45,8 @@ type instance struct {
 
 // newInstance starts a copy of a module and runs its _initialize.
 func newInstance(ctx context.Context, c *code, m *Module) (*instance, error) {
-	in := &instance{code: c, limit: m.opt.Timeout, pages: m.opt.MemoryPages, onLog: m.opt.Log, counters: &m.counters}
-	in.ctx = newCallContext(in, m.opt.Timeout > 0)
-	in.disarm = in.ctx.stop
+	in := &instance{code: c, pages: m.opt.MemoryPages, onLog: m.opt.Log, counters: &m.counters}
+	in.ctx, in.limit = callContext{in}, m.opt.Timeout
 	c.mu.Lock()
 	mod, err := c.rt.InstantiateModule(experimental.WithMemoryAllocator(ctx, experimental.MemoryAllocatorFunc(allocate)),
 		c.compiled, wazero.NewModuleConfig().WithName("").WithStartFunctions())
@@ -55,17 +55,23 @@ func newInstance(ctx context.Context, c *code, m *Module) (*instance, error) {
 		return nil, hostFault(policies.CodeTrap, "%s", firstLine(err))
 	}
 	in.mod = mod
+	in.slice, in.rest = counter(mod, meter.ExportSlice), counter(mod, meter.ExportRest)
 	in.reserve = mod.ExportedFunction(hostabi.ExportReserve)
 	for _, k := range hostabi.Kinds() {
 		in.kinds[k] = mod.ExportedFunction(k.Export())
 	}
 	if m.init {
-		if err := in.invoke(ctx, mod.ExportedFunction(hostabi.ExportInit)); err != nil {
+		if err := in.invoke(ctx, mod.ExportedFunction(hostabi.ExportInit), initFuel); err != nil {
 			in.close()
 			return nil, err
 		}
 	}
 	return in, nil
+}
+
+// counter is one of the globals that the rewriter has added.
+func counter(mod api.Module, name string) api.MutableGlobal {
+	return mod.ExportedGlobal(name).(api.MutableGlobal)
 }
 
 func (in *instance) close() {
@@ -75,18 +81,18 @@ func (in *instance) close() {
 }
 
 // invoke calls a function whose parameter and result, if any, are in in.stack.
-func (in *instance) invoke(ctx context.Context, f api.Function) error {
+func (in *instance) invoke(ctx context.Context, f api.Function, budget int64) error {
 	in.logLines, in.logBytes, in.said = 0, 0, in.said[:0]
-	disarm := in.ctx.arm(ctx, in.limit)
+	in.fill(ctx, budget)
 	err := f.CallWithStack(in.ctx, in.stack[:])
-	reached := disarm()
-	if err != nil {
-		return trapFault(err, in.lastWords(), !in.mod.IsClosed() && in.nearMemoryLimit())
+	in.caller = nil
+	if err == nil {
+		return nil
 	}
-	if reached {
-		return hostFault(policies.CodeWatchdog, "no answer within the time limit")
+	if limit := in.fault(); limit != nil {
+		return limit
 	}
-	return nil
+	return trapFault(err, in.lastWords(), in.nearMemoryLimit())
 }
 
 // nearMemoryLimit says whether the guest has taken all the memory that it may have,
@@ -96,11 +102,14 @@ func (in *instance) nearMemoryLimit() bool {
 	return uint64(in.mod.Memory().Size()) >= uint64(in.pages)*(pageBytes-pageBytes/8)
 }
 
+// size is the guest's memory in pages.
+func (in *instance) size() uint32 { return in.mod.Memory().Size() / pageBytes }
+
 // room returns the arena, grown to at least size bytes. The view is good until the
 // next call into the guest.
 func (in *instance) room(ctx context.Context, size uint32) ([]byte, error) {
-	if size > in.arenaSize {
-		if err := in.grow(ctx, size); err != nil {
+	if need := size + in.shift; need > in.arenaSize {
+		if err := in.grow(ctx, need); err != nil {
 			return nil, err
 		}
 	}
@@ -113,7 +122,7 @@ func (in *instance) grow(ctx context.Context, size uint32) error {
 	for _, want := range [2]uint32{max(size, 2*in.arenaSize, minArena), size} {
 		in.arena, in.arenaSize = 0, 0
 		in.stack[0] = uint64(want)
-		if err := in.invoke(ctx, in.reserve); err != nil {
+		if err := in.invoke(ctx, in.reserve, reserveFuel+int64(want)); err != nil {
 			return outOfMemory(err, want)
 		}
 		ptr := uint32(in.stack[0])
@@ -140,7 +149,7 @@ func outOfMemory(err error, want uint32) error {
 }
 
 func (in *instance) view(size uint32) ([]byte, error) {
-	b, ok := in.mod.Memory().Read(in.arena, size)
+	b, ok := in.mod.Memory().Read(in.arena+in.shift, size)
 	if !ok {
 		return nil, hostFault(policies.CodeABI, "muster_reserve returned %d, but %d bytes from there lie outside the memory of %d bytes",
 			in.arena, size, in.mod.Memory().Size())
@@ -149,7 +158,8 @@ func (in *instance) view(size uint32) ([]byte, error) {
 }
 
 // call sends a laid-out frame and returns the batch after the guest's answer.
-func (in *instance) call(ctx context.Context, f *hostabi.Frame, size int) ([]byte, error) {
+func (in *instance) call(ctx context.Context, f *hostabi.Frame, size int, budget int64) ([]byte, error) {
+	in.spent = 0
 	mem, err := in.room(ctx, uint32(size))
 	if err != nil {
 		return nil, err
@@ -157,16 +167,29 @@ func (in *instance) call(ctx context.Context, f *hostabi.Frame, size int) ([]byt
 	if err := f.Encode(mem); err != nil {
 		return nil, err
 	}
-	in.stack[0] = uint64(in.arena)
-	if err := in.invoke(ctx, in.kinds[f.Kind]); err != nil {
-		return nil, err
+	status, mem, err := in.ask(ctx, f.Kind, uint32(size), budget)
+	if err == nil && status != hostabi.StatusOK {
+		err = statusFault(status, f.ErrorText(mem))
+	}
+	return mem, err
+}
+
+// ask makes the call about the batch that lies in the arena.
+func (in *instance) ask(ctx context.Context, k hostabi.Kind, size uint32, budget int64) (hostabi.Status, []byte, error) {
+	in.stack[0] = uint64(in.arena + in.shift)
+	err := in.invoke(ctx, in.kinds[k], budget)
+	in.spent = in.used()
+	if err != nil {
+		return 0, nil, err
 	}
 	status := hostabi.Status(uint32(in.stack[0]))
-	if mem, err = in.view(uint32(size)); err != nil {
-		return nil, err
-	}
-	if status != hostabi.StatusOK {
-		return nil, statusFault(status, f.ErrorText(mem))
-	}
-	return mem, nil
+	mem, err := in.view(size)
+	return status, mem, err
+}
+
+// move makes the next batch lie at another address: the guest is asked for a new
+// arena, and the batch begins later in it than the last one did.
+func (in *instance) move(ctx context.Context) error {
+	in.shift = (in.shift + hostabi.Align) % maxShift
+	return in.grow(ctx, max(in.arenaSize, minArena)+maxShift)
 }

@@ -11,8 +11,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// trusted are the options for our own policies. Compiling dominates these tests, so
-// most use the same options and share the compiled code; bad guests have the limit.
+// trusted are the options of most tests: only fuel ends a call, so that a slow machine
+// changes nothing. limited has the watchdog too.
 var (
 	trusted = wasm.Options{Timeout: wasm.NoTimeout}
 	limited = wasm.Options{}

@@ -2,59 +2,33 @@ package wasm
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
-	"time"
+	"sync/atomic"
 
 	"github.com/musterhq/muster/hostabi"
 	"github.com/musterhq/muster/policies"
 )
 
-// Defaults and bounds of Options.
-const (
-	DefaultMemoryPages uint32        = 1024 // 64 MiB
-	DefaultTimeout     time.Duration = time.Second
-	NoTimeout          time.Duration = -1
-)
-
-// Options are the limits of one module.
-type Options struct {
-	// Name is what the policy is called if its metadata do not say; the name of
-	// the file, as a rule.
-	Name string
-	// MemoryPages is the most memory that an instance may have, in pages of
-	// 64 KiB; 0 is DefaultMemoryPages.
-	MemoryPages uint32
-	// Timeout bounds one call in wall-clock time; 0 is DefaultTimeout, NoTimeout
-	// is for modules that you trust. With a limit, guest code checks for it at
-	// every loop, which makes it 3 to 5 times slower, and each call starts one
-	// goroutine and allocates some 300 bytes; a tree of calls without a loop can run
-	// past it. Without a limit, a call that does not end stops the process. All this
-	// goes away with deterministic fuel, which bounds a call at almost no cost.
-	Timeout time.Duration
-	// Log gets the lines that the policy logs, at most 16 lines and 4 KiB a call;
-	// nil drops them. It must not call the Module.
-	Log func(level Level, line string)
-}
-
 // Module is a policy in Wasm. It is safe for concurrent use; calls run one after
 // the other.
 type Module struct {
 	opt    Options
-	info   policies.Info
+	meta   hostabi.Metadata
+	schema []policies.Param // as declared, without values
+	info   atomic.Pointer[policies.Info]
 	init   bool
 	rt     *Runtime
 	code   *code
-	frames [4]*frame // by hostabi.Kind, nil for kinds that it does not decide
+	stats  meterings
 
 	mu       sync.Mutex
+	frames   [4]*frame // by hostabi.Kind, nil for kinds that it does not decide
+	kept     *memory   // nil where every row is asked again in every call
 	in       *instance // nil after it was discarded
 	closed   bool
-	restarts int
 	counters [maxCounters]int64
 }
 
@@ -78,42 +52,63 @@ func (r *Runtime) Load(ctx context.Context, bin []byte, opt Options) (*Module, e
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(bin)
-	m := &Module{opt: opt, rt: r, init: in.init}
-	m.info = policies.Info{
-		Name: in.meta.Name, Version: in.meta.Version, Kinds: in.kinds, Reasons: in.meta.Reasons,
-		Digest: "sha256:" + hex.EncodeToString(sum[:]),
-	}
-	if m.info.Name == "" {
-		m.info.Name = opt.Name
+	m := &Module{opt: opt, meta: in.meta, rt: r, init: in.init, schema: schemaOf(&in.meta)}
+	bound, err := policies.Bind(m.schema, opt.Params)
+	if err != nil {
+		return nil, badParams(opt.Name, err)
 	}
 	for k, bit := range kindBits {
 		if in.kinds&bit != 0 {
 			m.frames[k] = newFrame(k, &in.meta)
 		}
 	}
-	key := codeKey{engineKey{opt.MemoryPages, opt.Timeout > 0}, m.info.Digest}
+	m.kept = newMemory(&in.meta, m.frames[hostabi.KindJobOrder])
+	m.info.Store(infoOf(in, opt.Name, digest(bin)))
+	m.configure(bound)
+	key := codeKey{engineKey{opt.MemoryPages, opt.Interpreter}, m.Info().Digest}
 	if m.code, err = r.acquire(ctx, key, bin); err != nil {
-		return nil, &LoadError{opt.Name, Invalid, "module", firstLine(err), "the host takes core Wasm 2.0 without threads, tail calls and exceptions"}
+		return nil, &LoadError{opt.Name, Invalid, "module", firstLine(err), "the host takes core Wasm 2.0 without threads, tail calls and exceptions", err}
 	}
 	if m.in, err = newInstance(ctx, m.code, m); err != nil {
 		r.release(m.code)
-		return nil, &LoadError{opt.Name, InitFailed, "export " + hostabi.ExportInit, err.Error(), "the policy fails before its first batch"}
+		return nil, &LoadError{opt.Name, InitFailed, "export " + hostabi.ExportInit, err.Error(), "the policy fails before its first batch", err}
 	}
 	return m, nil
 }
 
-func (o Options) withDefaults() Options {
-	if o.Name == "" {
-		o.Name = "unnamed"
+func badParams(name string, err error) error {
+	le := &LoadError{name, BadParams, "params", err.Error(), "", err}
+	var pe *policies.ParamError
+	if errors.As(err, &pe) {
+		le.Where, le.Problem, le.Hint = "params."+pe.Param, pe.Problem, pe.Hint
 	}
-	if o.MemoryPages == 0 {
-		o.MemoryPages = DefaultMemoryPages
+	return le
+}
+
+func infoOf(in *inspection, name, digest string) *policies.Info {
+	info := &policies.Info{
+		Name: in.meta.Name, Version: in.meta.Version, Kinds: in.kinds, Reasons: in.meta.Reasons,
+		Digest: digest, Laws: in.meta.Laws,
 	}
-	if o.Timeout == 0 {
-		o.Timeout = DefaultTimeout
+	if info.Name == "" {
+		info.Name = name
 	}
-	return o
+	names := [2][]string{in.meta.Columns.Required, in.meta.Columns.Optional}
+	if len(names[0])+len(names[1]) > 0 {
+		info.Columns = []string{}
+	}
+	for _, ns := range names {
+		for _, n := range ns {
+			if c, ok := hostabi.ColumnByName(n); ok && !c.Output {
+				info.Columns = append(info.Columns, n)
+			}
+		}
+	}
+	for _, c := range in.meta.LabelColumns() {
+		key, _ := c.LabelKey()
+		info.Labels = append(info.Labels, key)
+	}
+	return info
 }
 
 func firstLine(err error) string {
@@ -121,26 +116,11 @@ func firstLine(err error) string {
 	return line
 }
 
-// Info names the policy.
-func (m *Module) Info() policies.Info { return m.info }
+// Info names the policy, with the settings in force. It waits for no call.
+func (m *Module) Info() policies.Info { return *m.info.Load() }
 
-// Restarts is how often an instance was discarded and started again.
-func (m *Module) Restarts() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.restarts
-}
-
-// Counter is the sum of what the policy has added to one of its counters, 0 to 63; 0
-// for any other.
-func (m *Module) Counter(id int) int64 {
-	if id < 0 || id >= maxCounters {
-		return 0
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.counters[id]
-}
+// Metadata is what the module says of itself.
+func (m *Module) Metadata() hostabi.Metadata { return m.meta }
 
 // ScoreJobs fills Keys, as int64 in ascending order whatever the policy's own form.
 // On an error, which is a *policies.CallError, the outputs mean nothing.
@@ -151,12 +131,24 @@ func (m *Module) ScoreJobs(ctx context.Context, b *policies.JobBatch) error {
 	if f == nil {
 		return policies.ErrNotImplemented
 	}
+	m.stats.called(b.N)
 	f.jobs(b)
-	mem, err := m.call(ctx, f)
-	if err == nil {
-		err = f.jobKeys(mem, b)
+	var err error
+	if a := m.kept.of(b); a != nil {
+		err = m.scoreChanged(ctx, f, b, a)
+	} else {
+		err = m.scoreAll(ctx, f, b)
 	}
 	return m.failed(policies.JobOrder, err)
+}
+
+// scoreAll asks for every row of the batch that f is filled with.
+func (m *Module) scoreAll(ctx context.Context, f *frame, b *policies.JobBatch) error {
+	mem, err := m.call(ctx, f)
+	if err != nil {
+		return err
+	}
+	return f.jobKeys(mem, b)
 }
 
 // Entitle fills Entitled and Rank. Errors are as in ScoreJobs.
@@ -167,6 +159,7 @@ func (m *Module) Entitle(ctx context.Context, b *policies.QueueBatch) error {
 	if f == nil {
 		return policies.ErrNotImplemented
 	}
+	m.stats.called(b.N)
 	f.queues(b)
 	mem, err := m.call(ctx, f)
 	if err == nil {
@@ -183,6 +176,7 @@ func (m *Module) CostVictims(ctx context.Context, b *policies.VictimBatch) error
 	if f == nil {
 		return policies.ErrNotImplemented
 	}
+	m.stats.called(b.N)
 	f.victims(b)
 	mem, err := m.call(ctx, f)
 	if err == nil {
@@ -191,22 +185,34 @@ func (m *Module) CostVictims(ctx context.Context, b *policies.VictimBatch) error
 	return m.failed(policies.VictimCosts, err)
 }
 
-// call sends one frame, through a fresh instance if the last one was discarded.
+var errClosed = errors.New("the module is closed")
+
+// call lays a filled frame out, sends it, and returns the batch after the answer.
 func (m *Module) call(ctx context.Context, f *frame) ([]byte, error) {
 	if m.closed {
-		return nil, errors.New("the module is closed")
+		return nil, errClosed
 	}
 	size, err := f.Layout()
 	if err != nil {
 		return nil, err
 	}
-	if m.in == nil {
-		if m.in, err = newInstance(ctx, m.code, m); err != nil {
-			return nil, err
-		}
-		m.restarts++
+	if err := m.running(ctx); err != nil {
+		return nil, err
 	}
-	return m.in.call(ctx, &f.Frame, size)
+	in := m.in
+	mem, err := in.call(ctx, &f.Frame, size, m.opt.Fuel.of(f.Rows, f.Resources))
+	m.stats.sent(f.Rows, in.spent, in.size())
+	return mem, err
+}
+
+// running starts an instance where there is none.
+func (m *Module) running(ctx context.Context) (err error) {
+	if m.in == nil {
+		if m.in, err = newInstance(ctx, m.code, m); err == nil {
+			m.stats.restarted()
+		}
+	}
+	return err
 }
 
 // failed wraps the error of a call, and discards the instance after any code of the
@@ -219,11 +225,12 @@ func (m *Module) failed(k policies.Kind, err error) error {
 	var f *fault
 	if errors.As(err, &f) {
 		ce.Code, ce.Detail = f.code, f.detail
-		if m.in != nil && !ofGuest(f.code) {
-			m.in.close()
-			m.in = nil
+		if !ofGuest(f.code) {
+			m.discard()
 		}
 	}
+	m.forget()
+	m.stats.failed(ce.Code)
 	return ce
 }
 
@@ -233,10 +240,35 @@ func ofGuest(c policies.Code) bool {
 }
 
 func (m *Module) name() string {
-	if m.info.Version == "" {
-		return m.info.Name
+	info := m.info.Load()
+	if info.Version == "" {
+		return info.Name
 	}
-	return fmt.Sprintf("%s %s", m.info.Name, m.info.Version)
+	return fmt.Sprintf("%s %s", info.Name, info.Version)
+}
+
+// discard ends the instance; the next call starts another.
+func (m *Module) discard() {
+	if m.in != nil {
+		m.in.close()
+		m.in = nil
+	}
+}
+
+// forget drops the answers that were kept.
+func (m *Module) forget() {
+	if m.kept != nil {
+		m.kept.clear()
+	}
+}
+
+// Restart discards the instance and whatever it holds in memory. The next call starts
+// another, as after a fault.
+func (m *Module) Restart() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.discard()
+	m.forget()
 }
 
 // Close frees the instance. Its compiled code is kept for a while, for a rollback.
@@ -247,10 +279,8 @@ func (m *Module) Close() error {
 		return nil
 	}
 	m.closed = true
-	if m.in != nil {
-		m.in.close()
-		m.in = nil
-	}
+	m.discard()
+	m.forget()
 	m.rt.release(m.code)
 	return nil
 }

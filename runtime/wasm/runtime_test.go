@@ -7,7 +7,6 @@ import (
 
 	"github.com/musterhq/muster/policies"
 	"github.com/musterhq/muster/runtime/wasm"
-	"github.com/musterhq/muster/runtime/wasm/guests"
 	"github.com/musterhq/muster/runtime/wasm/wasmtest"
 )
 
@@ -31,11 +30,7 @@ func TestNothingIsAllocatedPerCallAfterWarmUp(t *testing.T) {
 }
 
 func TestAModuleIsCompiledOnceAndItsDigestIsThatOfTheFile(t *testing.T) {
-	bin, err := guests.Build("fifo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, b := load(t, bin, wasm.Options{Name: "a"}), load(t, bin, wasm.Options{Name: "b"})
+	a, b := load(t, wasmtest.Good(), wasm.Options{Name: "a"}), load(t, wasmtest.Good(), wasm.Options{Name: "b"})
 	if a.Info().Digest != b.Info().Digest || len(a.Info().Digest) != len("sha256:")+64 {
 		t.Errorf("digests %q and %q", a.Info().Digest, b.Info().Digest)
 	}
@@ -120,7 +115,7 @@ func TestAnInstanceGrowsItsArenaForALargerBatchAndKeepsIt(t *testing.T) {
 
 func TestABatchThatNoLimitAllowsIsAMemoryFault(t *testing.T) {
 	m := library(t, "fifo", wasm.Options{MemoryPages: 128}) // 8 MiB
-	if err := m.ScoreJobs(t.Context(), jobsOf(100_000)); policies.CodeOf(err) != policies.CodeMemory {
+	if err := m.ScoreJobs(t.Context(), jobsOf(300_000)); policies.CodeOf(err) != policies.CodeMemory {
 		t.Error(err)
 	}
 	if err := m.ScoreJobs(t.Context(), jobsOf(10)); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/musterhq/muster/hostabi"
 	"github.com/musterhq/muster/hostabi/wasmbin"
+	"github.com/musterhq/muster/runtime/wasm/meter"
 )
 
 const wasiModule = "wasi_snapshot_preview1"
@@ -34,7 +35,8 @@ type hostFunc struct {
 }
 
 // hostFuncs is everything a guest can reach: two functions of Muster, and the ten
-// of WASI that Go's runtime links, without clock, chance, files or network.
+// of WASI that Go's runtime links, without clock, chance, files or network. The last
+// one is called by the code that the rewriter adds; a policy may not import it.
 var hostFuncs = []hostFunc{
 	{hostabi.ImportModule, "log", "iii", false, logLine},
 	{hostabi.ImportModule, "counter_add", "iI", false, counterAdd},
@@ -48,32 +50,41 @@ var hostFuncs = []hostFunc{
 	{wasiModule, "fd_write", "iiii", true, fdWrite},
 	{wasiModule, "random_get", "ii", true, randomGet},
 	{wasiModule, "poll_oneoff", "iiii", true, pollOneoff},
+	{meter.ImportModule, meter.ImportSafepoint, "", true, safepoint},
 }
 
+// signature is the type of the function in Wasm.
+func (f *hostFunc) signature() wasmbin.FuncType {
+	var t wasmbin.FuncType
+	for _, p := range f.params {
+		t.Params = append(t.Params, map[rune]wasmbin.ValType{'i': wasmbin.I32, 'I': wasmbin.I64}[p])
+	}
+	if f.result {
+		t.Results = []wasmbin.ValType{wasmbin.I32}
+	}
+	return t
+}
+
+// allowedImports are what a policy may import, by module.name.
 var allowedImports = func() map[string]wasmbin.FuncType {
 	m := map[string]wasmbin.FuncType{}
 	for _, f := range hostFuncs {
-		var t wasmbin.FuncType
-		for _, p := range f.params {
-			t.Params = append(t.Params, map[rune]wasmbin.ValType{'i': wasmbin.I32, 'I': wasmbin.I64}[p])
+		if f.module != meter.ImportModule {
+			m[f.module+"."+f.name] = f.signature()
 		}
-		if f.result {
-			t.Results = []wasmbin.ValType{wasmbin.I32}
-		}
-		m[f.module+"."+f.name] = t
 	}
 	return m
 }()
 
 // addHostModules makes hostFuncs importable in a wazero runtime.
 func addHostModules(ctx context.Context, rt wazero.Runtime) error {
-	for _, name := range []string{hostabi.ImportModule, wasiModule} {
+	for _, name := range []string{hostabi.ImportModule, wasiModule, meter.ImportModule} {
 		b := rt.NewHostModuleBuilder(name)
 		for _, f := range hostFuncs {
 			if f.module != name {
 				continue
 			}
-			t := allowedImports[f.module+"."+f.name]
+			t := f.signature()
 			b.NewFunctionBuilder().WithGoModuleFunction(goFunction(f), valueTypes(t.Params), valueTypes(t.Results)).Export(f.name)
 		}
 		if _, err := b.Instantiate(ctx); err != nil {
@@ -85,7 +96,7 @@ func addHostModules(ctx context.Context, rt wazero.Runtime) error {
 
 func goFunction(f hostFunc) api.GoModuleFunc {
 	return func(ctx context.Context, mod api.Module, stack []uint64) {
-		if c, ok := ctx.(*callContext); ok {
+		if c, ok := ctx.(callContext); ok {
 			f.call(c.in, mod, stack)
 		}
 	}
@@ -121,8 +132,8 @@ func procExit(_ *instance, _ api.Module, stack []uint64) {
 	panic(exited(uint32(stack[0])))
 }
 
-// exited ends a guest that asked for it. Code 0 and wazero's own two codes would be
-// misread, so any exit becomes 1 or its own code.
+// exited ends a guest that asked for it. The engine reads code 0 as success and two
+// others as an end of time; a policy that exits has failed.
 func exited(code uint32) error {
 	if code == 0 || code == sys.ExitCodeContextCanceled || code == sys.ExitCodeDeadlineExceeded {
 		code = 1

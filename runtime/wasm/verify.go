@@ -23,9 +23,10 @@ var (
 
 // inspection is what a module says of itself, checked without running any of it.
 type inspection struct {
-	meta  hostabi.Metadata
-	kinds policies.Kind
-	init  bool // exports _initialize
+	module *wasmbin.Module
+	meta   hostabi.Metadata
+	kinds  policies.Kind
+	init   bool // exports _initialize
 }
 
 // inspect checks a binary against the ABI. The error is a *LoadError.
@@ -40,7 +41,7 @@ func inspect(name string, bin []byte, pages uint32) (*inspection, error) {
 		return nil, v.refuse(StartFunction, fmt.Sprintf("byte %d", m.Start), "the module has a start function",
 			"export _initialize instead, it runs once per instance")
 	}
-	in := &inspection{}
+	in := &inspection{module: m}
 	for _, check := range []func(*inspection) error{v.imports, v.exports, v.kinds, v.metadata} {
 		if err := check(in); err != nil {
 			return nil, err
@@ -55,7 +56,7 @@ type verifier struct {
 }
 
 func (v *verifier) refuse(code LoadCode, where, problem, hint string) error {
-	return &LoadError{v.name, code, where, problem, hint}
+	return &LoadError{v.name, code, where, problem, hint, nil}
 }
 
 func (v *verifier) unreadable(err error) error {

@@ -1,0 +1,409 @@
+package wasm
+
+import (
+	"bytes"
+	"context"
+	"math"
+	"math/bits"
+	"slices"
+
+	"github.com/musterhq/muster/hostabi"
+	"github.com/musterhq/muster/policies"
+)
+
+// Bounds of what is kept.
+const (
+	maxKept  = 64 << 20 // bytes of a Module, over all queues
+	minKept  = 32       // rows below which keeping costs more than asking
+	maxPause = 31       // calls of a queue that are not kept after useless ones
+)
+
+// memory keeps the last answers of a job order that claims row independence: for each
+// queue the columns that it reads and its keys. Only rows whose columns have changed
+// are asked again. All of it is dropped on new settings, after a fault and with the
+// instance.
+type memory struct {
+	queues map[string]*answers
+	bytes  int
+	clock  uint64
+	row    []int // parts of the frame that are inputs of a row
+
+	dirty []uint64 // bit i: row i must be asked
+	ask   []int32  // those rows
+	runs  []run    // rows known from the last batch
+	part  policies.JobBatch
+	room  [][]byte // columns of the rows that are asked
+}
+
+// answers are the last inputs and keys of one queue.
+type answers struct {
+	n       int // rows; -1 if nothing is kept
+	serial  []uint64
+	submit  []int64
+	columns [][]byte // by memory.row; nil if it was absent
+	keys    [policies.MaxKeys][]int64
+	form    keyForm
+	reasons []uint32
+	bytes   int
+	lastUse uint64
+	pause   int // calls left that are not kept, because so much changed
+	useless int // batches in a row of which most rows had changed
+}
+
+// run is n rows of a batch, from row at, that are rows old and on of the last one.
+type run struct{ at, old, n int }
+
+// newMemory returns nil for a policy whose answers can't be kept: it claims no row
+// independence, or reads columns whose elements mean something only within a batch.
+func newMemory(md *hostabi.Metadata, f *frame) *memory {
+	if f == nil || !slices.Contains(md.Laws, policies.LawRowIndependent) {
+		return nil
+	}
+	m := &memory{queues: map[string]*answers{}}
+	for i := range f.Parts {
+		c := f.Parts[i].Column
+		switch {
+		case c.Output:
+		case c.Type == hostabi.Dict32, c.ID == hostabi.JobJob, c.ID == hostabi.JobUser, c.Shape != hostabi.ShapeRow:
+			return nil
+		default:
+			m.row = append(m.row, i)
+		}
+	}
+	m.room = make([][]byte, len(m.row))
+	return m
+}
+
+// of returns what is kept of the queue of a batch, nil if this batch is not kept.
+func (m *memory) of(b *policies.JobBatch) *answers {
+	if m == nil || b.N < minKept || len(b.Serial) != b.N || len(b.Submit) != b.N || len(b.Reason) != 0 && len(b.Reason) != b.N {
+		return nil
+	}
+	a := m.queues[b.Queue]
+	if a == nil {
+		a = &answers{n: -1}
+		m.queues[b.Queue] = a
+	}
+	m.clock++
+	a.lastUse = m.clock
+	if a.pause > 0 {
+		a.pause--
+		return nil
+	}
+	return a
+}
+
+func (m *memory) clear() {
+	clear(m.queues)
+	m.bytes = 0
+}
+
+// scoreChanged asks for the rows that are not known from the last batch, and takes the
+// keys of the others from there.
+func (m *Module) scoreChanged(ctx context.Context, f *frame, b *policies.JobBatch, a *answers) error {
+	k := m.kept
+	if m.closed {
+		return errClosed
+	}
+	if !k.compare(f, b, a) {
+		return m.scoreAndKeep(ctx, f, b, a)
+	}
+	if len(k.ask) > 0 {
+		same, err := m.askRows(ctx, f, a)
+		if err != nil {
+			return err
+		}
+		if !same {
+			f.jobs(b)
+			return m.scoreAndKeep(ctx, f, b, a)
+		}
+		f.jobs(b)
+	}
+	k.merge(b, a)
+	k.update(f, b, a)
+	return nil
+}
+
+func (m *Module) scoreAndKeep(ctx context.Context, f *frame, b *policies.JobBatch, a *answers) error {
+	mem, err := m.call(ctx, f)
+	if err == nil {
+		err = f.jobKeys(mem, b)
+	}
+	if err != nil {
+		return err
+	}
+	if a.pause == 0 {
+		a.form, _ = f.keyForm(mem) // jobKeys has checked it
+		m.kept.keep(f, b, a)
+	}
+	return nil
+}
+
+// askRows sends the rows of memory.ask as a batch of their own. It says whether the
+// answer has keys of the same form as those that are kept.
+func (m *Module) askRows(ctx context.Context, f *frame, a *answers) (same bool, err error) {
+	k := m.kept
+	for c, i := range k.row {
+		p := &f.Parts[i]
+		if p.Data != nil {
+			k.room[c] = gather(k.room[c], p.Data, k.ask, p.Column.Type.Size())
+			p.Data = k.room[c]
+			f.validity(i)
+		}
+	}
+	f.Rows = len(k.ask)
+	mem, err := m.call(ctx, f)
+	if err != nil {
+		return false, err
+	}
+	form, err := f.keyForm(mem)
+	if err != nil || form != a.form {
+		return false, err
+	}
+	k.part.N = len(k.ask)
+	k.part.Reason = sized(k.part.Reason, k.part.N)
+	return true, f.jobKeys(mem, &k.part)
+}
+
+// gather copies the elements of some rows.
+func gather(dst, src []byte, rows []int32, size int) []byte {
+	dst = sized(dst, size*len(rows))
+	if size == 8 {
+		for i, r := range rows {
+			*(*[8]byte)(dst[8*i:]) = *(*[8]byte)(src[8*int(r):])
+		}
+		return dst
+	}
+	for i, r := range rows {
+		copy(dst[size*i:size*(i+1)], src[size*int(r):])
+	}
+	return dst
+}
+
+// merge writes the keys of all rows: those kept, and those just asked.
+func (k *memory) merge(b *policies.JobBatch, a *answers) {
+	b.NKeys = int(a.form.count)
+	for c := range b.NKeys {
+		b.Keys[c] = sized(b.Keys[c], b.N)
+		spread(b.Keys[c], a.keys[c], k.runs, k.part.Keys[c], k.ask)
+	}
+	if len(b.Reason) > 0 {
+		spread(b.Reason, a.reasons, k.runs, k.part.Reason, k.ask)
+	}
+}
+
+func spread[T any](dst, kept []T, runs []run, fresh []T, rows []int32) {
+	for _, r := range runs {
+		copy(dst[r.at:r.at+r.n], kept[r.old:])
+	}
+	for i, r := range rows {
+		dst[r] = fresh[i]
+	}
+}
+
+// update brings what is kept up to the batch whose keys were just merged.
+func (k *memory) update(f *frame, b *policies.JobBatch, a *answers) {
+	if len(k.runs) != 1 || k.runs[0].n != b.N || a.n != b.N || len(b.Reason) == 0 && f.reasons > 0 {
+		k.keep(f, b, a)
+		return
+	}
+	for i, r := range k.ask { // the same jobs: only these rows differ
+		for c, p := range k.row {
+			size := f.Parts[p].Column.Type.Size()
+			if d := a.columns[c]; d != nil {
+				copy(d[size*int(r):size*int(r+1)], f.Parts[p].Data[size*int(r):])
+			}
+		}
+		for c := range a.form.count {
+			a.keys[c][r] = k.part.Keys[c][i]
+		}
+		if f.reasons > 0 {
+			a.reasons[r] = k.part.Reason[i]
+		}
+	}
+}
+
+// keep copies a batch and its answer.
+func (k *memory) keep(f *frame, b *policies.JobBatch, a *answers) {
+	k.bytes -= a.bytes
+	a.bytes, a.n = 0, -1
+	size := b.N * (16 + 8*int(a.form.count) + 4)
+	for _, p := range k.row {
+		size += len(f.Parts[p].Data)
+	}
+	if len(b.Reason) == 0 && f.reasons > 0 || !k.fits(size, a) {
+		return
+	}
+	a.n, a.bytes = b.N, size
+	k.bytes += size
+	a.serial, a.submit = append(a.serial[:0], b.Serial...), append(a.submit[:0], b.Submit...)
+	a.reasons = append(a.reasons[:0], b.Reason...)
+	a.columns = sized(a.columns, len(k.row))
+	for c, p := range k.row {
+		if d := f.Parts[p].Data; d == nil {
+			a.columns[c] = nil
+		} else {
+			a.columns[c] = append(a.columns[c][:0], d...)
+		}
+	}
+	for c := range a.form.count {
+		a.keys[c] = append(a.keys[c][:0], b.Keys[c]...)
+	}
+}
+
+// fits makes room by dropping the queues that were not asked for longest.
+func (k *memory) fits(size int, but *answers) bool {
+	if size > maxKept {
+		return false
+	}
+	for k.bytes+size > maxKept {
+		oldest, at := "", uint64(math.MaxUint64)
+		for q, a := range k.queues {
+			if a != but && a.lastUse < at {
+				oldest, at = q, a.lastUse
+			}
+		}
+		if at == math.MaxUint64 {
+			return false
+		}
+		k.bytes -= k.queues[oldest].bytes
+		delete(k.queues, oldest)
+	}
+	return true
+}
+
+// compare finds the rows to ask, and says whether that is worth it: whether anything
+// is kept, and fewer than half of the rows have changed.
+func (k *memory) compare(f *frame, b *policies.JobBatch, a *answers) bool {
+	if a.n < 0 || len(b.Reason) == 0 && f.reasons > 0 {
+		return false
+	}
+	for c, p := range k.row {
+		if (f.Parts[p].Data == nil) != (a.columns[c] == nil) {
+			return false
+		}
+	}
+	k.align(b, a)
+	k.findDirty(f, b.N, a)
+	if 2*len(k.ask) <= b.N {
+		a.useless = 0
+		return true
+	}
+	a.useless++
+	if a.useless > 2 { // its columns change all the time: try again later
+		a.pause = min(2*a.useless, maxPause)
+		a.n = -1
+	}
+	return false
+}
+
+// align pairs the rows of a batch with those of the last one. Both are in the order of
+// (submit, id), so jobs that joined and left show in one walk over both. A pair that
+// is missed costs a question, never a wrong answer.
+func (k *memory) align(b *policies.JobBatch, a *answers) {
+	k.runs = k.runs[:0]
+	if b.N == a.n && bytes.Equal(hostabi.Bytes(b.Serial), hostabi.Bytes(a.serial)) {
+		k.runs = append(k.runs, run{0, 0, b.N})
+		return
+	}
+	looks := 4 * (b.N + a.n) // bounds the search among equal submit times
+	for i, j := 0, 0; i < b.N && j < a.n; {
+		if b.Serial[i] == a.serial[j] {
+			n := common(b.Serial[i:], a.serial[j:])
+			k.runs = append(k.runs, run{i, j, n})
+			i, j = i+n, j+n
+			continue
+		}
+		switch {
+		case b.Submit[i] < a.submit[j]:
+			i++ // joined
+		case b.Submit[i] > a.submit[j]:
+			j++ // left
+		default:
+			joined, left := search(b, a, i, j, &looks)
+			i, j = i+joined, j+left
+		}
+	}
+}
+
+// search looks among equal submit times for how many jobs joined at row i, or left at
+// row j of the last batch. If it finds neither, one did both.
+func search(b *policies.JobBatch, a *answers, i, j int, looks *int) (joined, left int) {
+	for n := 1; *looks > 0; n++ {
+		*looks--
+		more, old := i+n < b.N && b.Submit[i+n] == b.Submit[i], j+n < a.n && a.submit[j+n] == a.submit[j]
+		switch {
+		case old && a.serial[j+n] == b.Serial[i]:
+			return 0, n
+		case more && b.Serial[i+n] == a.serial[j]:
+			return n, 0
+		case !more && !old:
+			return 1, 1
+		}
+	}
+	return 1, 1
+}
+
+// common is the length of the common start.
+func common(x, y []uint64) int {
+	n := min(len(x), len(y))
+	for i := range n {
+		if x[i] != y[i] {
+			return i
+		}
+	}
+	return n
+}
+
+// findDirty marks the rows that no run covers, and those in which a column differs.
+func (k *memory) findDirty(f *frame, n int, a *answers) {
+	k.dirty = sized(k.dirty, (n+63)/64)
+	clear(k.dirty)
+	next := 0
+	for _, r := range k.runs {
+		k.mark(next, r.at)
+		next = r.at + r.n
+		for c, p := range k.row {
+			size := f.Parts[p].Column.Type.Size()
+			if d := f.Parts[p].Data; d != nil {
+				k.differ(d[size*r.at:size*(r.at+r.n)], a.columns[c][size*r.old:size*(r.old+r.n)], r.at, size)
+			}
+		}
+	}
+	k.mark(next, n)
+	k.ask = k.ask[:0]
+	for w, word := range k.dirty {
+		for ; word != 0; word &= word - 1 {
+			k.ask = append(k.ask, int32(64*w+bits.TrailingZeros64(word)))
+		}
+	}
+}
+
+// mark makes the rows from and up to to dirty.
+func (k *memory) mark(from, to int) {
+	for i := from; i < to; i++ {
+		k.dirty[i/64] |= 1 << (i % 64)
+	}
+}
+
+// blockRows is how many rows are compared at once where a column differs somewhere.
+const blockRows = 64
+
+// differ marks the rows in which two pieces of a column differ; at is their first row.
+func (k *memory) differ(x, y []byte, at, size int) {
+	if bytes.Equal(x, y) {
+		return
+	}
+	for from := 0; from < len(x); from += blockRows * size {
+		to := min(len(x), from+blockRows*size)
+		if bytes.Equal(x[from:to], y[from:to]) {
+			continue
+		}
+		for i := from; i < to; i += size {
+			if !bytes.Equal(x[i:i+size], y[i:i+size]) {
+				row := at + i/size
+				k.dirty[row/64] |= 1 << (row % 64)
+			}
+		}
+	}
+}
