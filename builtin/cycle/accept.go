@@ -13,8 +13,11 @@ import (
 // the plan that it took, after which the world is as that part would make it.
 // Whole says that nothing was left out.
 func Accept(w *world.World, p *plan.Plan, whole bool) {
-	if c, ok := w.Index.(*cycle); ok && whole {
-		c.acceptReasons(p)
+	if c, ok := w.Index.(*cycle); ok {
+		c.judgements = c.judgements[:0] // the verdicts stay
+		if whole {
+			c.acceptReasons(p)
+		}
 	}
 	acceptEnds(w, p)
 	for _, e := range p.Evictions {

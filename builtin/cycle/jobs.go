@@ -22,7 +22,7 @@ func (c *cycle) order() {
 func (c *cycle) orderLeaf(q quota.Q) {
 	s := &c.queues[q]
 	for _, j := range c.w.PendingIn(q) {
-		if j.Waiting > 0 && gangRuns(j) && c.mayRun(j) {
+		if j.Waiting > 0 && gangRuns(j) && !c.unjudged(j) && c.mayRun(j) {
 			s.jobs = append(s.jobs, j)
 		}
 	}

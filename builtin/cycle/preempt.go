@@ -112,11 +112,13 @@ func (c *cycle) surveyRunning() {
 // when first asked.
 func (c *cycle) searcher() *victim.Search {
 	if c.search == nil {
-		c.search = victim.New(c.w, c.x, c.price, c.now)
-		c.searchOf = c.number
+		c.search, c.searchOf = &victim.Search{}, 0 // there is no cycle 0
 	}
 	if c.searchOf != c.number {
 		c.search.Reset(c.w, c.x, c.price, c.now)
+		if c.set.Protection != nil {
+			c.search.Protect = c.protect
+		}
 		c.searchOf = c.number
 	}
 	return c.search
@@ -145,7 +147,7 @@ func (c *cycle) evict(j *world.Job, got *victim.Outcome) {
 		e := plan.Eviction{
 			Job: v.Job.Spec.ID, Queue: c.w.Quota.Queues[v.Job.Queue].Path, Whole: v.Whole, For: j.Spec.ID,
 			Rule: v.Rule, Notify: v.Job.Spec.Notice > 0, Deadline: deadline, Cost: v.Cost, LostMS: v.LostMS,
-			Policy: v.Policy, Candidates: got.Candidates, Alternatives: got.Alternative, GPUs: v.GPUMilli,
+			Policy: v.Policy, Candidates: got.Candidates, Protected: got.Protected, Alternatives: got.Alternative, GPUs: v.GPUMilli,
 		}
 		for _, t := range v.Tasks {
 			e.Tasks = append(e.Tasks, t.Index)

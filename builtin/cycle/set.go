@@ -7,7 +7,6 @@ import (
 	"github.com/musterhq/muster/builtin/order"
 	"github.com/musterhq/muster/builtin/pack"
 	"github.com/musterhq/muster/builtin/plan"
-	"github.com/musterhq/muster/builtin/quota"
 	"github.com/musterhq/muster/builtin/spec"
 	"github.com/musterhq/muster/builtin/world"
 	"github.com/musterhq/muster/policies"
@@ -49,14 +48,24 @@ type Verdict struct {
 	// of the values.
 	GPUTypes   []string
 	NodeLabels map[string][]string
+	// Rule names what narrows, for people; "" is "the rules".
+	Rule string
 }
 
 // Protection says which units must not be evicted. It is asked at most once a cycle and
 // queue, about all candidates of the queue at once.
 type Protection interface {
 	Digest() string
-	// Protected answers for each candidate: the reason why it must stay, or "".
+	// Protected answers for each candidate: the reason why it must stay, or "". An
+	// answer for more or fewer candidates is a failure, and protects all of them.
 	Protected(ctx context.Context, units []Candidate) []string
+}
+
+// CheckedProtection is a Protection that tells when it has failed; it is asked in place
+// of Protected. With an error all candidates stay, and the plan says why.
+type CheckedProtection interface {
+	Protection
+	Protect(ctx context.Context, units []Candidate) ([]string, error)
 }
 
 // Candidate is one unit that could be evicted, as rules see it.
@@ -113,12 +122,18 @@ func (t *policyTable) native(kind policies.Kind, name string) policies.Policy {
 }
 
 func (t *policyTable) useOf(kind policies.Kind, info policies.Info) *plan.PolicyUse {
+	u := t.named(kind.String(), info.Name, info.Digest)
+	u.Version = info.Version
+	return u
+}
+
+func (t *policyTable) named(kind, name, digest string) *plan.PolicyUse {
 	for _, u := range t.use {
-		if u.Kind == kind.String() && u.Name == info.Name && u.Digest == info.Digest {
+		if u.Kind == kind && u.Name == name && u.Digest == digest {
 			return u
 		}
 	}
-	u := &plan.PolicyUse{Kind: kind.String(), Name: info.Name, Version: info.Version, Digest: info.Digest}
+	u := &plan.PolicyUse{Kind: kind, Name: name, Digest: digest}
 	t.use = append(t.use, u)
 	return u
 }
@@ -161,54 +176,4 @@ func (c *cycle) ask(kind policies.Kind, name string, rows int, call func(policie
 		u.Failure += "; built-in: " + err.Error()
 	}
 	return u
-}
-
-// admit judges the jobs that this set's rules have not judged yet.
-func (c *cycle) admit() {
-	c.policies.reset()
-	a := c.set.Admission
-	if a == nil {
-		return
-	}
-	digest := a.Digest()
-	var jobs []*world.Job
-	var specs []*spec.Job
-	for q := range c.w.Quota.Queues {
-		for _, j := range c.w.PendingIn(quota.Q(q)) {
-			if j.Judged != digest && !j.Running() {
-				jobs, specs = append(jobs, j), append(specs, j.Spec)
-			}
-		}
-	}
-	if len(jobs) == 0 {
-		return
-	}
-	for i, v := range a.Judge(c.ctx, specs) {
-		c.apply(jobs[i], v)
-		jobs[i].Judged = digest
-	}
-}
-
-// apply carries out one verdict: it may move the job to another queue.
-func (c *cycle) apply(j *world.Job, v Verdict) {
-	j.Refused = v.Refused
-	if v.Refused != "" {
-		return
-	}
-	if v.Priority != nil {
-		changed := *j.Spec
-		changed.Priority = *v.Priority
-		j.Spec = &changed
-	}
-	if v.Queue == nil {
-		return
-	}
-	q, ok := c.w.Quota.Lookup(*v.Queue)
-	if !ok || !c.w.Quota.Queues[q].Leaf {
-		j.Refused = fmt.Sprintf("admission names queue %q, which is no leaf of the tree", *v.Queue)
-		return
-	}
-	if q != j.Queue {
-		c.w.Move(j, q)
-	}
 }

@@ -30,8 +30,8 @@ func Step(ctx context.Context, w *world.World, set Set, now spec.Time) *plan.Pla
 	}
 	//  1 Drain   runtime/loop: events into the ledger
 	//  2 Freeze  runtime/ledger: a world, one now, one policy set
-	c.settle()  // finish what earlier plans began: claims, notices, reservations
 	c.admit()   //  3 Admit: rules on jobs not yet judged
+	c.settle()  //    and finish what earlier plans began: claims, notices, reservations
 	c.entitle() //  4 Entitle: what each queue should hold
 	c.order()   //    Order: the pending jobs of each leaf
 	c.place()   //  5 Place: descend, take the first job, place its gang; where its
@@ -60,16 +60,21 @@ type cycle struct {
 	fruitful bool   // the last step changed something, so another may too
 	wake     spec.Time
 
+	digest     string // of the admission rules of this step
+	judgements []judgement
+
 	policies policyTable
 	queues   []queueState
 	batch    batches
 	search   *victim.Search
-	unit     int32
-	tried    []*world.Job // jobs that could not start
-	waiting  []reason     // why, in order of deciding
-	heads    []head       // first gangs of their leaves that no node has room for
-	verdicts map[verdictKey]*verdict
-	degraded bool // said that guarantees are degraded
+	// candidates is what protection rules were asked about last.
+	candidates []Candidate
+	unit       int32
+	tried      []*world.Job // jobs that could not start
+	waiting    []reason     // why, in order of deciding
+	heads      []head       // first gangs of their leaves that no node has room for
+	verdicts   map[verdictKey]*verdict
+	degraded   bool // said that guarantees are degraded
 
 	// rows, sorting and unsorted are the memory of sortJobs.
 	rows     []int32
@@ -119,6 +124,8 @@ func start(ctx context.Context, w *world.World, set Set, now spec.Time) *cycle {
 	c.ctx, c.set, c.now = ctx, set, now
 	c.number++
 	c.out = &plan.Plan{Cycle: c.number, Now: now}
+	c.policies.reset()
+	c.judgements = c.judgements[:0]
 	c.tried, c.waiting, c.heads, c.unit = c.tried[:0], c.waiting[:0], c.heads[:0], 0
 	return c
 }

@@ -34,7 +34,8 @@ type verdict struct {
 	grown      uint64
 	failure    gang.Failure
 	preemption string    // why nobody was evicted
-	why        *plan.Why // filled when first told
+	why        *plan.Why // filled when first told, for jobs that fare as told
+	told       plan.Code
 }
 
 func (c *cycle) keyOf(j *world.Job, owed bool) verdictKey {
@@ -198,7 +199,7 @@ func (v *verdict) code(j *world.Job) plan.Code {
 
 func (c *cycle) tell(j *world.Job, v *verdict) *plan.Why {
 	code := v.code(j)
-	if v.why != nil && v.why.Code == code {
+	if v.why != nil && v.told == code {
 		return v.why
 	}
 	g := &j.Groups[v.failure.Group]
@@ -212,7 +213,10 @@ func (c *cycle) tell(j *world.Job, v *verdict) *plan.Why {
 	case code != plan.WaitingReservation && len(j.Groups) == 1 && c.x.Capacity(g.Shape, int64(max(1, g.Min))) < int64(max(1, g.Min)):
 		y.Code = plan.GangExceedsPool
 	}
-	v.why = y
+	if only := c.w.Shapes[g.Shape].Only; only != nil {
+		y.Text = fmt.Sprintf("%s leave %s", only.Rule, only)
+	}
+	v.why, v.told = y, code
 	return y
 }
 

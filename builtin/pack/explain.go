@@ -39,7 +39,7 @@ func (x *Index) Explain(id world.ShapeID, banned uint64, job *world.Job) *plan.W
 
 // obstacles in the order in which they are told.
 var obstacles = []string{
-	"cordoned", "wrong GPU type", "not selected", "tainted", "too small", "GPU type over quota",
+	"cordoned", "wrong GPU type", "not selected", "tainted", "too small", "kept off by rules", "GPU type over quota",
 	"reserved for another gang", "short of GPUs", "GPUs too broken up", "short of cpu", "short of memory", "short of another resource",
 	"with room for some",
 }
@@ -54,7 +54,7 @@ func (x *Index) obstacle(v *view, s *world.Shape, n world.NodeIx, job *world.Job
 	if m := x.w.Judge(v.shape, nd.Class); m != world.Fit {
 		return map[world.Misfit]string{
 			world.MisfitType: "wrong GPU type", world.MisfitSelector: "not selected",
-			world.MisfitTaint: "tainted", world.MisfitSize: "too small",
+			world.MisfitTaint: "tainted", world.MisfitSize: "too small", world.MisfitRule: "kept off by rules",
 		}[m], 0, ""
 	}
 	if nd.HasType && v.banned&TypeBit(nd.Typed) != 0 {

@@ -44,6 +44,8 @@ type PolicyUse struct {
 	Rows    int    `json:"rows"`
 	// Fuel is what the calls used, of a policy that is metered.
 	Fuel int64 `json:"fuel,omitempty"`
+	// Protected is how many of the rows must not be evicted, of protection rules.
+	Protected int `json:"protected,omitempty"`
 	// Fallbacks counts the calls that the built-in had to answer; Failure is the
 	// first reason, Code its code (policies.Code).
 	Fallbacks int    `json:"fallbacks,omitempty"`
@@ -104,9 +106,10 @@ type Eviction struct {
 	Cost     int64     `json:"cost"`
 	LostMS   int64     `json:"lost_gpu_ms"` // work lost, GPU-milliseconds
 	Policy   string    `json:"policy"`      // name@version digest of the victim policy
-	// Candidates were legal; Alternatives is the cost of the cheapest set that was
-	// found and not taken, 0 if none.
+	// Candidates were legal, Protected would have been but for rules; Alternatives is
+	// the cost of the cheapest set that was found and not taken, 0 if none.
 	Candidates   int   `json:"candidates"`
+	Protected    int   `json:"protected,omitempty"`
 	Alternatives int64 `json:"alternative_cost,omitempty"`
 	GPUs         int64 `json:"gpu_milli"`
 }
@@ -164,6 +167,7 @@ const (
 	EventReserved            = "nodes-reserved"      // a gang got nodes reserved
 	EventExpired             = "reservation-expired" // and did not start in time
 	EventPolicyFallback      = "policy-fallback"     // the built-in answered for a policy
+	EventProtectionFailed    = "protection-failed"   // rules did not answer: nobody is evicted
 )
 
 // Why is one reason for waiting with its numbers. Jobs that ask for the same in

@@ -23,7 +23,10 @@ type unit struct {
 	job                 *world.Job
 	tasks               []*world.Task // in order of their index
 	cost, lost          int64
+	running             spec.Duration // since its first task started
+	use, idle           int64         // see VictimBatch
 	policy              string
+	stay                string // why it must not be evicted, "" if it may
 }
 
 // pool is all units that some job might be allowed to evict, in order of job id,
@@ -38,6 +41,7 @@ type pool struct {
 	fresh     []*world.Job
 	batch     policies.VictimBatch
 	rows      []int32 // units of the batch
+	asked     []Candidate
 	lists     []nodeList
 }
 
@@ -59,6 +63,10 @@ func (s *Search) gather() {
 			p.addJob(j, s.now)
 		}
 	}
+	for i := range p.units {
+		s.measure(&p.units[i])
+	}
+	s.protectAll()
 	s.priceAll()
 }
 
@@ -182,7 +190,7 @@ func (s *Search) priceOne(leaf quota.Q, name string) {
 	p := &s.pool
 	p.rows = p.rows[:0]
 	for i := range p.units {
-		if s.w.Quota.Queues[p.units[i].job.Queue].Victims == name {
+		if p.units[i].stay == "" && s.w.Quota.Queues[p.units[i].job.Queue].Victims == name {
 			p.rows = append(p.rows, int32(i))
 		}
 	}
@@ -209,59 +217,71 @@ func (s *Search) priceOne(leaf quota.Q, name string) {
 	}
 }
 
-// fillRow describes a unit as the fields of VictimBatch say. Where the tasks of a
-// unit started at different times, each counts its own time in Lost.
+// measure computes what batches and rules say of a unit. Where the tasks of a unit
+// started at different times, each counts its own time in what would be lost.
+func (s *Search) measure(u *unit) {
+	j, w := u.job, s.w
+	started := u.since
+	var gpu, lost amount.Amount // lost in milli-GPU × ms
+	var use world.UseSum
+	for _, t := range u.tasks {
+		started = min(started, t.Since)
+		gpu = gpu.Add(w.GPUs(t))
+		if w.Measured {
+			use.Add(w, t, s.now)
+		}
+	}
+	for _, t := range u.tasks {
+		weight := w.GPUs(t)
+		if gpu == 0 {
+			weight = s.cores(t)
+		}
+		lost = lost.Add(weight.Mul((s.now - max(t.Since, j.Checkpoint)) / 1e6))
+	}
+	u.lost, u.gpu, u.running = int64(max(0, lost)/1000), int64(gpu), s.now-started
+	u.use, u.idle = policies.Unset, policies.Unset
+	if busy, idle, ok := use.Mean(); ok {
+		u.use, u.idle = int64(busy), idle
+	}
+}
+
+// cores is what the cores of a task count where there are no GPUs, in milli-GPU.
+func (s *Search) cores(t *world.Task) amount.Amount {
+	c, _ := s.w.Shapes[t.Job.Groups[t.Group].Shape].Request.Get(amount.CPU)
+	return c / 100
+}
+
+// fillRow describes a unit as the fields of VictimBatch say.
 func (s *Search) fillRow(b *policies.VictimBatch, row int, u *unit) {
 	j, w := u.job, s.w
 	freed := b.Freed[row*b.R:][:b.R]
 	clear(freed)
-	started := u.since
-	var gpu, cpu amount.Amount
+	var cpu amount.Amount
 	for _, t := range u.tasks {
-		started = min(started, t.Since)
 		shape := j.Groups[t.Group].Shape
 		for _, e := range w.Charge(shape, w.Nodes[t.Node].Class) {
 			freed[e.Dim] += int64(e.Amount)
 		}
 		c, _ := w.Shapes[shape].Request.Get(amount.CPU)
-		gpu, cpu = gpu.Add(w.GPUs(t)), cpu.Add(c)
+		cpu = cpu.Add(c)
 	}
-	var lost amount.Amount // milli-GPU × ms
-	for _, t := range u.tasks {
-		weight := w.GPUs(t)
-		if gpu == 0 {
-			weight, _ = w.Shapes[j.Groups[t.Group].Shape].Request.Get(amount.CPU)
-			weight /= 100
-		}
-		lost = lost.Add(weight.Mul((s.now - max(t.Since, j.Checkpoint)) / 1e6))
-	}
-	weight := gpu
-	if gpu == 0 {
+	weight := amount.Amount(u.gpu)
+	if u.gpu == 0 {
 		weight = cpu / 100
-	}
-	u.lost, u.gpu = int64(max(0, lost)/1000), int64(gpu)
-	var use world.UseSum
-	if w.Measured {
-		for _, t := range u.tasks {
-			use.Add(w, t, s.now)
-		}
-	}
-	b.Use[row], b.Idle[row] = policies.Unset, policies.Unset
-	if busy, idle, ok := use.Mean(); ok {
-		b.Use[row], b.Idle[row] = int64(busy), idle
 	}
 	b.Queue[row] = uint32(j.Queue)
 	b.Tasks[row] = int64(len(u.tasks))
 	b.GPUs[row] = u.gpu
 	b.Priority[row] = j.Spec.Priority
-	b.Running[row] = s.now - started
-	b.SinceCheckpoint[row] = max(0, s.now-max(started, j.Checkpoint))
+	b.Running[row] = u.running
+	b.SinceCheckpoint[row] = max(0, min(u.running, s.now-j.Checkpoint))
 	b.Lost[row] = u.lost
 	b.RestartCost[row] = int64(weight.Mul(j.Spec.RestartCost/1e6) / 1000)
 	b.Surplus[row] = flag(!u.whole)
 	b.Leader[row] = flag(u.leader)
 	b.Excess[row] = int64(w.Quota.Excess(j.Queue, amount.GPU))
 	b.Evicted[row] = j.Evicted
+	b.Use[row], b.Idle[row] = u.use, u.idle
 	b.Cost[row], b.Veto[row], b.Reason[row] = 0, 0, 0
 }
 

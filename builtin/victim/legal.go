@@ -104,7 +104,7 @@ func (s *Search) sideOf(a *ask, leaf quota.Q) side {
 func (s *Search) legal(a *ask) ([]int32, string) {
 	s.sides = grown(s.sides, len(s.w.Quota.Queues))
 	clear(s.sides)
-	s.legalUnits = s.legalUnits[:0]
+	s.legalUnits, s.kept = s.legalUnits[:0], kept{}
 	why := reasonNone
 	feuds := s.w.Feuding()
 	for i := range s.pool.units {
@@ -124,6 +124,10 @@ func (s *Search) legal(a *ask) ([]int32, string) {
 		}
 		if feuds && s.w.Frozen(a.job.Spec.ID, u.job.Spec.ID) {
 			why = frozenReason(u.job.Spec.ID)
+			continue
+		}
+		if u.stay != "" {
+			s.kept.add(u)
 			continue
 		}
 		s.legalUnits = append(s.legalUnits, int32(i))

@@ -39,6 +39,9 @@ type Search struct {
 	x     *pack.Index
 	price Pricer
 	now   spec.Time
+	// Protect, if set, keeps units out; it is asked once a cycle and leaf.
+	Protect Protector
+	kept    kept // by the rules, from the job looked at last
 
 	pool   pool
 	memo   memo
@@ -69,7 +72,7 @@ func (s *Search) Reset(w *world.World, x *pack.Index, price Pricer, now spec.Tim
 	if s.w != w {
 		s.pool = pool{}
 	}
-	s.w, s.x, s.price, s.now = w, x, price, now
+	s.w, s.x, s.price, s.now, s.Protect = w, x, price, now, nil
 	s.pool.ready = false
 	s.memo.reset()
 }
@@ -91,8 +94,9 @@ type Victim struct {
 type Outcome struct {
 	Victims []Victim      // in order of job id
 	Placed  []*world.Task // the preemptor's tasks, now claimed
-	// Candidates is the number of units that were legal.
-	Candidates int
+	// Candidates is the number of units that were legal, Protected that of those that
+	// would have been but for rules.
+	Candidates, Protected int
 	// Alternative is the cost of the cheapest other set that was found, 0 if none.
 	Alternative int64
 }
@@ -157,6 +161,7 @@ func (s *Search) decide(j *world.Job, rule plan.Rule) (*Outcome, string) {
 	}
 	s.gather()
 	legal, why := s.legal(&ask)
+	kept := s.kept
 	s.f.prepare(s, &ask)
 	if s.f.satisfied() {
 		if o, why, ok := s.withoutVictims(&ask); ok || len(ask.needs) == 1 {
@@ -168,17 +173,17 @@ func (s *Search) decide(j *world.Job, rule plan.Rule) (*Outcome, string) {
 		units := s.atLevel(&ask, legal, level)
 		candidates = len(units)
 		if o := s.attempt(&ask, units, level); o != nil {
-			o.Candidates = candidates
+			o.Candidates, o.Protected = candidates, kept.units
 			return o, ""
 		}
 	}
 	if candidates == 0 {
-		return nil, why
+		return nil, kept.told(why)
 	}
 	if s.f.quotaShort() {
-		return nil, reasonQuota
+		return nil, kept.told(reasonQuota)
 	}
-	return nil, reasonPieces
+	return nil, kept.told(reasonPieces)
 }
 
 // attempt finds a set on one level and proves it. Where the trial refuses what the

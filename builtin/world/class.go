@@ -90,6 +90,7 @@ type Shape struct {
 	// CPU and GPU are the two amounts of Request that node choice looks at.
 	CPU, GPU    amount.Amount
 	Types       []string // accepted GPU types, sorted; empty: any
+	Only        *Only    // what rules make of that; nil if there are none
 	Selector    map[string]string
 	Tolerations []spec.Toleration
 	Tasks       int64 // tasks of this shape ever submitted, for Typical
@@ -99,16 +100,17 @@ type Shape struct {
 }
 
 // ShapeOf interns the shape of a task group.
-func (w *World) ShapeOf(g *spec.TaskGroup) ShapeID {
-	types := slices.Clone(g.GPUTypes)
-	slices.Sort(types)
+func (w *World) ShapeOf(g *spec.TaskGroup) ShapeID { return w.shapeOf(g, nil) }
+
+func (w *World) shapeOf(g *spec.TaskGroup, only *Only) ShapeID {
+	types := only.among(g.GPUTypes)
 	req := w.List(g.Request)
 	w.Grow()
-	key := shapeKey(req, types, g)
+	key := shapeKey(req, types, g) + only.key(g)
 	if id, ok := w.shapeKey[key]; ok {
 		return id
 	}
-	s := Shape{Request: req, Types: types, Selector: g.NodeSelector, Tolerations: g.Tolerations}
+	s := Shape{Request: req, Types: types, Only: only, Selector: g.NodeSelector, Tolerations: g.Tolerations}
 	s.CPU, _ = req.Get(amount.CPU)
 	s.GPU, _ = req.Get(amount.GPU)
 	if s.GPU%1000 == 0 {
@@ -116,7 +118,7 @@ func (w *World) ShapeOf(g *spec.TaskGroup) ShapeID {
 	} else {
 		s.Milli = int32(s.GPU)
 	}
-	if len(types) == 1 && (s.Whole > 0 || s.Milli > 0) { // pinned: the typed amount is known
+	if len(types) == 1 && types[0] != noType && (s.Whole > 0 || s.Milli > 0) { // pinned: the typed amount is known
 		s.Request = w.withType(req, w.Res.Intern(amount.TypedGPU(types[0])))
 		w.Grow()
 	}
@@ -158,18 +160,22 @@ const (
 	MisfitSelector
 	MisfitTaint
 	MisfitSize // the node is too small even when empty
+	MisfitRule // rules keep the job off, else it would fit
 )
 
 func (m Misfit) String() string {
-	return [...]string{"fit", "gpu-type", "selector", "taint", "node-too-small"}[m]
+	return [...]string{"fit", "gpu-type", "selector", "taint", "node-too-small", "rule"}[m]
 }
 
 // Judge says whether a shape may run on a class.
 func (w *World) Judge(s ShapeID, c ClassID) Misfit {
 	shape, class := &w.Shapes[s], &w.Classes[c]
 	gpu := shape.Whole > 0 || shape.Milli > 0
+	ruled := false
 	if gpu && len(shape.Types) > 0 && !slices.Contains(shape.Types, class.GPUType) {
-		return MisfitType
+		if ruled = shape.Only.narrows(class.GPUType); !ruled {
+			return MisfitType
+		}
 	}
 	for _, kv := range sortedPairs(shape.Selector) {
 		if class.Labels[kv[0]] != kv[1] {
@@ -185,6 +191,9 @@ func (w *World) Judge(s ShapeID, c ClassID) Misfit {
 		if have, _ := class.Capacity.Get(e.Dim); have < e.Amount {
 			return MisfitSize
 		}
+	}
+	if ruled || !shape.Only.allows(class.Labels) {
+		return MisfitRule
 	}
 	return Fit
 }

@@ -36,6 +36,12 @@ func (w *World) Digest() string {
 				fmt.Fprintf(&b, " %d:%s@%s,%x,%d", t.Index, t.State, w.nodeName(t.Node), t.Dev, t.Since)
 			}
 		}
+		if j.Refused != "" || j.Spec != j.Own || j.Only != nil {
+			fmt.Fprintf(&b, " refused=%q priority=%d", j.Refused, j.Spec.Priority)
+			if j.Only != nil {
+				fmt.Fprintf(&b, " only=%q", j.Only)
+			}
+		}
 		b.WriteByte('\n')
 	}
 	for q := range w.Quota.Queues {

@@ -59,7 +59,10 @@ type Group struct {
 // Job is a job in the world. Fields below Groups change; those marked (what-if)
 // only through methods that Rollback undoes.
 type Job struct {
-	Spec   *spec.Job
+	// Spec is what decides. It is Own, what the job says itself, unless admission rules
+	// have given the job another priority.
+	Spec, Own *spec.Job
+	// Queue is that of Own, unless the rules have moved the job.
 	Queue  quota.Q
 	Chain  quota.Chain
 	User   int32
@@ -75,6 +78,7 @@ type Job struct {
 
 	Judged      string // digest of the admission rules that judged it
 	Refused     string // why admission refused it, "" if it did not
+	Only        *Only  // where admission lets it run; see Narrow
 	Attempts    int64
 	Evicted     int64     // times preempted
 	Blocked     spec.Time // since when it could not be placed though its quota allows, 0 = it was not
@@ -127,7 +131,7 @@ func (j *Job) NextPending(group int) *Task {
 func (w *World) AddJob(s *spec.Job, q quota.Q) *Job {
 	w.Epoch++
 	w.serial++
-	j := &Job{Spec: s, Serial: w.serial}
+	j := &Job{Spec: s, Own: s, Serial: w.serial}
 	total := int32(0)
 	for i := range s.Tasks {
 		g := &s.Tasks[i]

@@ -40,7 +40,9 @@ func (w *World) WithTree(tree *quota.Tree) (*World, error) {
 
 // adopt copies a job with everything it holds.
 func (w *World) adopt(from *World, j *Job, q quota.Q) {
-	c := w.AddJob(j.Spec, q)
+	c := w.AddJob(j.Own, q)
+	c.Spec = j.Spec
+	w.Narrow(c, j.Only)
 	c.Judged, c.Refused, c.Attempts, c.Evicted = j.Judged, j.Refused, j.Attempts, j.Evicted
 	c.Blocked, c.Checkpoint, c.Notes = j.Blocked, j.Checkpoint, j.Notes
 	c.ClaimExpiry, c.ReservedUntil = j.ClaimExpiry, j.ReservedUntil

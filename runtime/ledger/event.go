@@ -155,9 +155,12 @@ func (e JobPriority) apply(l *Ledger, _ spec.Time) error {
 	if err != nil {
 		return err
 	}
-	changed := *j.Spec
-	changed.Priority = e.Priority
-	j.Spec = &changed
+	own := *j.Own
+	own.Priority = e.Priority
+	if j.Spec == j.Own { // else rules decide it; they are asked again
+		j.Spec = &own
+	}
+	j.Own, j.Judged = &own, ""
 	l.world.Epoch++
 	return nil
 }

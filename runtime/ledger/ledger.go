@@ -84,6 +84,7 @@ func (l *Ledger) World() *world.World { return l.world }
 // Discard takes back what a cycle did to the frozen world: for what-if.
 func (l *Ledger) Discard() []error {
 	l.world.Rollback(l.mark)
+	cycle.Withdraw(l.world)
 	cycle.Forget(l.world)
 	return l.thaw()
 }
