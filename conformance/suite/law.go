@@ -74,13 +74,15 @@ type test interface {
 
 // Laws lists all laws in the order of the reports.
 func Laws() []Law {
-	return slices.Concat(loadLaws(), purityLaws(), totalityLaws(), boundsLaws(), orderLaws(), fairnessLaws(), victimLaws(), hostLaws())
+	return slices.Concat(loadLaws(), purityLaws(), totalityLaws(), boundsLaws(), moduleLaws(), orderLaws(), fairnessLaws(), victimLaws(), hostLaws())
 }
 
 // breach is a broken law, before it is known how small a batch breaks it.
 type breach struct {
 	what string
 	with gen.Batch // the second batch of a comparison, if there was one
+	// bytes are that batch where it exists only in that form.
+	bytes []byte
 }
 
 func broken(what string) *breach { return &breach{what: what} }

@@ -77,7 +77,7 @@ func otherNumbers(c *caseOf, b gen.Batch) *breach {
 	renumber(c.rnd, other.Jobs.Job)
 	renumber(c.rnd, other.Jobs.User)
 	if d := c.ask(b).differs(c.ask(other)); d != "" {
-		return &breach{"with other numbers for jobs and users: " + d, other}
+		return &breach{what: "with other numbers for jobs and users: " + d, with: other}
 	}
 	return nil
 }
@@ -126,7 +126,7 @@ func (c *caseOf) neverLater(b gen.Batch, change func(row int) (gen.Batch, int, s
 			continue
 		}
 		if at := second.places(other.N())[now]; at > places[row] {
-			return &breach{fmt.Sprintf("the job of row %d comes at place %d, and %s at %d", row, places[row], how, at), other}
+			return &breach{what: fmt.Sprintf("the job of row %d comes at place %d, and %s at %d", row, places[row], how, at), with: other}
 		}
 	}
 	return nil
@@ -143,14 +143,14 @@ func rowsAlone(c *caseOf, b gen.Batch) *breach {
 		alone.Jobs.Queue = "root.other"
 		a := c.ask(alone)
 		if a.err != nil {
-			return &breach{fmt.Sprintf("row %d alone: %v", row, a.err), alone}
+			return &breach{what: fmt.Sprintf("row %d alone: %v", row, a.err), with: alone}
 		}
 		if len(a.keys) != len(all.keys) {
-			return &breach{fmt.Sprintf("row %d alone has %d keys, among others %d", row, len(a.keys), len(all.keys)), alone}
+			return &breach{what: fmt.Sprintf("row %d alone has %d keys, among others %d", row, len(a.keys), len(all.keys)), with: alone}
 		}
 		for k := range a.keys {
 			if a.keys[k][0] != all.keys[k][row] {
-				return &breach{fmt.Sprintf("key %d of row %d is %d among others, and %d alone at another time", k, row, all.keys[k][row], a.keys[k][0]), alone}
+				return &breach{what: fmt.Sprintf("key %d of row %d is %d among others, and %d alone at another time", k, row, all.keys[k][row], a.keys[k][0]), with: alone}
 			}
 		}
 	}
@@ -167,7 +167,7 @@ func shuffledJobs(c *caseOf, b gen.Batch) *breach {
 	for k := range min(len(first.keys), len(second.keys)) {
 		for at, row := range rows {
 			if x, y := first.keys[k][row], second.keys[k][at]; x != y {
-				return &breach{fmt.Sprintf("key %d of row %d is %d, and at place %d of another order of rows %d", k, row, x, at, y), other}
+				return &breach{what: fmt.Sprintf("key %d of row %d is %d, and at place %d of another order of rows %d", k, row, x, at, y), with: other}
 			}
 		}
 	}
@@ -181,7 +181,7 @@ func equalRows(c *caseOf, b gen.Batch) *breach {
 		twice.Jobs.Job[row+1] = uint32(b.N())
 		a := c.ask(twice)
 		if a.err == nil && a.less(row, row+1) != 0 {
-			return &breach{fmt.Sprintf("rows %d and %d are the same job but for its number, and their keys differ", row, row+1), twice}
+			return &breach{what: fmt.Sprintf("rows %d and %d are the same job but for its number, and their keys differ", row, row+1), with: twice}
 		}
 	}
 	return nil
@@ -203,7 +203,7 @@ func otherTime(c *caseOf, b gen.Batch) *breach {
 		return nil
 	}
 	if d := differ("the place", int64s(x.places(j.N)), int64s(y.places(j.N))); d != "" {
-		return &breach{fmt.Sprintf("%d hours later, %s", by/hour, d), later}
+		return &breach{what: fmt.Sprintf("%d hours later, %s", by/hour, d), with: later}
 	}
 	return nil
 }

@@ -79,7 +79,7 @@ func shuffledVictims(c *caseOf, b gen.Batch) *breach {
 	}
 	for at, row := range rows {
 		if compareCost(x, row, y, at) != 0 {
-			return &breach{fmt.Sprintf("row %d costs %s, and at place %d of another order %s", row, price(x, row), at, price(y, at)), other}
+			return &breach{what: fmt.Sprintf("row %d costs %s, and at place %d of another order %s", row, price(x, row), at, price(y, at)), with: other}
 		}
 	}
 	return nil
@@ -90,7 +90,7 @@ func alikeUnits(c *caseOf, b gen.Batch) *breach {
 		twice := b.Select(append(identity(b.N()), row))
 		a := c.ask(twice)
 		if a.err == nil && compareCost(a, row, a, b.N()) != 0 {
-			return &breach{fmt.Sprintf("rows %d and %d are alike and cost %s and %s", row, b.N(), price(a, row), price(a, b.N())), twice}
+			return &breach{what: fmt.Sprintf("rows %d and %d are alike and cost %s and %s", row, b.N(), price(a, row), price(a, b.N())), with: twice}
 		}
 	}
 	return nil
@@ -107,7 +107,7 @@ func (c *caseOf) neverCheaper(b gen.Batch, how string, change func(v *policies.V
 		change(other.Victims, row)
 		a := c.ask(other)
 		if a.err == nil && compareCost(first, row, a, row) > 0 {
-			return &breach{fmt.Sprintf("row %d costs %s, and %s %s", row, price(first, row), how, price(a, row)), other}
+			return &breach{what: fmt.Sprintf("row %d costs %s, and %s %s", row, price(first, row), how, price(a, row)), with: other}
 		}
 	}
 	return nil
@@ -164,8 +164,8 @@ func priorityDearer(c *caseOf, b gen.Batch) *breach {
 		}
 		for i := range b.N() {
 			if compareCost(first, row, first, i) >= 0 && compareCost(a, row, a, i) < 0 {
-				return &breach{fmt.Sprintf("row %d was not cheaper than row %d (%s and %s), and is with a priority of %d instead of %d (%s and %s)",
-					row, i, price(first, row), price(first, i), other.Victims.Priority[row], b.Victims.Priority[row], price(a, row), price(a, i)), other}
+				return &breach{what: fmt.Sprintf("row %d was not cheaper than row %d (%s and %s), and is with a priority of %d instead of %d (%s and %s)",
+					row, i, price(first, row), price(first, i), other.Victims.Priority[row], b.Victims.Priority[row], price(a, row), price(a, i)), with: other}
 			}
 		}
 	}
@@ -195,8 +195,8 @@ func irrelevant(c *caseOf, b gen.Batch) *breach {
 				continue
 			}
 			if compareCost(first, x, first, y) != compareCost(a, at(x), a, at(y)) {
-				return &breach{fmt.Sprintf("rows %d and %d cost %s and %s, and without row %d they cost %s and %s",
-					x, y, price(first, x), price(first, y), gone, price(a, at(x)), price(a, at(y))), other}
+				return &breach{what: fmt.Sprintf("rows %d and %d cost %s and %s, and without row %d they cost %s and %s",
+					x, y, price(first, x), price(first, y), gone, price(a, at(x)), price(a, at(y))), with: other}
 			}
 		}
 	}

@@ -69,6 +69,8 @@ type run struct {
 	subject Subject
 	opened  *opened
 	main    policies.Policy
+	module  module          // main, if it is one; else nil
+	slow    policies.Policy // main in an interpreter, once it was needed
 	info    policies.Info
 	loadErr error
 }
@@ -102,11 +104,25 @@ func start(ctx context.Context, s Subject, opt Options) (*run, error) {
 	}
 	if r.main = r.opened.main; r.main != nil {
 		r.info = r.main.Info()
+		r.module, _ = r.main.(module)
 	}
 	return r, nil
 }
 
+// interpreter is the subject in an interpreter; nil if there is no way to have it.
+func (r *run) interpreter(ctx context.Context) policies.Policy {
+	if r.slow == nil && r.opened.interpreted != nil {
+		if p, err := r.opened.interpreted(ctx); err == nil {
+			r.slow = p
+		}
+	}
+	return r.slow
+}
+
 func (r *run) close() {
+	if r.slow != nil {
+		_ = r.slow.Close()
+	}
 	if r.opened.close != nil {
 		r.opened.close()
 	}
@@ -181,7 +197,7 @@ func (r *run) skip(l *Law) string {
 	switch {
 	case r.loadErr != nil && l.ID != lawAccepted:
 		return "the host refuses the module"
-	case l.Wasm && r.opened.bin == nil:
+	case l.Wasm && r.opened.bin == nil && r.module == nil:
 		return "for modules only"
 	}
 	return ""
@@ -190,5 +206,8 @@ func (r *run) skip(l *Law) string {
 func (r *run) failure(l *Law, i int, br *breach, b gen.Batch) *Failure {
 	f := &Failure{Law: l.ID, What: br.what, Seed: r.opt.Seed, Case: i, Batch: b, With: br.with}
 	f.Bytes, f.WithBytes = r.encode(b), r.encode(br.with)
+	if br.bytes != nil {
+		f.WithBytes = br.bytes
+	}
 	return f
 }

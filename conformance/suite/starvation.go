@@ -93,6 +93,9 @@ func (l *lineUp) arrive(c *caseOf) {
 	for i := range with.N {
 		with.Submit[i] = l.b.Now
 		with.Deadline[i] = later(with.Deadline[i], l.b.Now)
+		// No two alike, so that who comes last in some order comes last for good.
+		with.Duration[i] = starveStep * (1 + c.rnd.Int64N(24*60))
+		with.Priority[i] = c.rnd.Int64N(1000)
 	}
 	both := gen.Batch{Jobs: joined(l.b, with, starveServed)}
 	l.b = both.Jobs

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/musterhq/muster/builtin/order"
 	"github.com/musterhq/muster/policies"
@@ -37,11 +38,15 @@ type Loader interface {
 
 // opened is a subject at work.
 type opened struct {
-	bin   []byte // nil for a policy in Go
-	name  string
-	main  policies.Policy
-	fresh func(ctx context.Context) (policies.Policy, error) // nil if there is no way to make one
-	close func()
+	bin  []byte // nil for a policy in Go
+	name string
+	main policies.Policy
+	// fresh makes another instance, interpreted one in an interpreter; nil if there is no
+	// way to.
+	fresh, interpreted func(ctx context.Context) (policies.Policy, error)
+	close              func()
+	// compiled is what loading took; 0 for a policy in Go.
+	compiled time.Duration
 }
 
 // errSubject is a Subject that says nothing, or two things.
