@@ -214,7 +214,7 @@ func (c *cycle) tell(j *world.Job, v *verdict) *plan.Why {
 		y.Code = plan.GangExceedsPool
 	}
 	if only := c.w.Shapes[g.Shape].Only; only != nil {
-		y.Text = fmt.Sprintf("%s leave %s", only.Rule, only)
+		y.Text = fmt.Sprintf("%s: %s", only.Rule, only)
 	}
 	v.why, v.told = y, code
 	return y

@@ -90,6 +90,7 @@ type Shape struct {
 	// CPU and GPU are the two amounts of Request that node choice looks at.
 	CPU, GPU    amount.Amount
 	Types       []string // accepted GPU types, sorted; empty: any
+	own         []string // the same without Only
 	Only        *Only    // what rules make of that; nil if there are none
 	Selector    map[string]string
 	Tolerations []spec.Toleration
@@ -110,7 +111,7 @@ func (w *World) shapeOf(g *spec.TaskGroup, only *Only) ShapeID {
 	if id, ok := w.shapeKey[key]; ok {
 		return id
 	}
-	s := Shape{Request: req, Types: types, Only: only, Selector: g.NodeSelector, Tolerations: g.Tolerations}
+	s := Shape{Request: req, Types: types, own: g.GPUTypes, Only: only, Selector: g.NodeSelector, Tolerations: g.Tolerations}
 	s.CPU, _ = req.Get(amount.CPU)
 	s.GPU, _ = req.Get(amount.GPU)
 	if s.GPU%1000 == 0 {
@@ -171,11 +172,8 @@ func (m Misfit) String() string {
 func (w *World) Judge(s ShapeID, c ClassID) Misfit {
 	shape, class := &w.Shapes[s], &w.Classes[c]
 	gpu := shape.Whole > 0 || shape.Milli > 0
-	ruled := false
-	if gpu && len(shape.Types) > 0 && !slices.Contains(shape.Types, class.GPUType) {
-		if ruled = shape.Only.narrows(class.GPUType); !ruled {
-			return MisfitType
-		}
+	if gpu && len(shape.own) > 0 && !slices.Contains(shape.own, class.GPUType) {
+		return MisfitType
 	}
 	for _, kv := range sortedPairs(shape.Selector) {
 		if class.Labels[kv[0]] != kv[1] {
@@ -192,10 +190,14 @@ func (w *World) Judge(s ShapeID, c ClassID) Misfit {
 			return MisfitSize
 		}
 	}
-	if ruled || !shape.Only.allows(class.Labels) {
+	if shape.Only != nil && (gpu && !shape.accepts(class.GPUType) || !shape.Only.allows(class.Labels)) {
 		return MisfitRule
 	}
 	return Fit
+}
+
+func (s *Shape) accepts(gpuType string) bool {
+	return len(s.Types) == 0 || slices.Contains(s.Types, gpuType)
 }
 
 func tolerated(t spec.Taint, tolerations []spec.Toleration) bool {

@@ -76,7 +76,7 @@ type Job struct {
 	Claiming int32 // (what-if) tasks claimed
 	Reserved int32 // (what-if) nodes reserved for the job
 
-	Judged      string // digest of the admission rules that judged it
+	Judged      string // digest of the admission rules that judged it, "" none; see JudgeAgain
 	Refused     string // why admission refused it, "" if it did not
 	Only        *Only  // where admission lets it run; see Narrow
 	Attempts    int64
@@ -90,6 +90,16 @@ type Job struct {
 	Texts         any // and about its names and labels
 
 	use []measured // of each task, nil until one was measured; see NoteUse
+}
+
+// judgedBefore is the digest of no rules, not even of none.
+const judgedBefore = "\x00"
+
+// JudgeAgain lets admission judge the job anew: it has changed.
+func (j *Job) JudgeAgain() {
+	if j.Judged != "" {
+		j.Judged = judgedBefore
+	}
 }
 
 // Min is the number of tasks that must run together.

@@ -48,15 +48,7 @@ func (o *Only) key(g *spec.TaskGroup) string {
 	return fmt.Sprintf("|%q%q%q", o.Rule, own, o.String())
 }
 
-// narrows says whether it is the rules that keep a shape off a GPU type.
-func (o *Only) narrows(gpuType string) bool {
-	return o != nil && o.Types != nil && !slices.Contains(o.Types, gpuType)
-}
-
 func (o *Only) allows(labels map[string]string) bool {
-	if o == nil {
-		return true
-	}
 	//muster:anyorder all must hold, whichever is looked at first
 	for key, values := range o.Labels {
 		if have, ok := labels[key]; !ok || !slices.Contains(values, have) {
@@ -66,7 +58,8 @@ func (o *Only) allows(labels map[string]string) bool {
 	return true
 }
 
-// String says what is left, for people: "GPU types A100; nodes with region eu or us".
+// String says what is left, for people: "only GPU type A100, only nodes with region
+// eu or us".
 func (o *Only) String() string {
 	var parts []string
 	switch {
@@ -74,14 +67,14 @@ func (o *Only) String() string {
 	case len(o.Types) == 0:
 		parts = append(parts, "no GPUs")
 	default:
-		parts = append(parts, "GPU type "+strings.Join(slices.Sorted(slices.Values(o.Types)), " or "))
+		parts = append(parts, "only GPU type "+strings.Join(slices.Sorted(slices.Values(o.Types)), " or "))
 	}
 	for _, key := range slices.Sorted(maps.Keys(o.Labels)) {
 		values := strings.Join(slices.Sorted(slices.Values(o.Labels[key])), " or ")
 		if values == "" {
 			values = "a value that does not exist"
 		}
-		parts = append(parts, "nodes with "+key+" "+values)
+		parts = append(parts, "only nodes with "+key+" "+values)
 	}
 	return strings.Join(parts, ", ")
 }

@@ -160,7 +160,8 @@ func (e JobPriority) apply(l *Ledger, _ spec.Time) error {
 	if j.Spec == j.Own { // else rules decide it; they are asked again
 		j.Spec = &own
 	}
-	j.Own, j.Judged = &own, ""
+	j.Own = &own
+	j.JudgeAgain()
 	l.world.Epoch++
 	return nil
 }
