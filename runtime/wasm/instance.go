@@ -120,22 +120,28 @@ func (in *instance) room(ctx context.Context, size uint32) ([]byte, error) {
 // size if the guest refuses that.
 func (in *instance) grow(ctx context.Context, size uint32) error {
 	for _, want := range [2]uint32{max(size, 2*in.arenaSize, minArena), size} {
-		in.arena, in.arenaSize = 0, 0
-		in.stack[0] = uint64(want)
-		if err := in.invoke(ctx, in.reserve, reserveFuel+int64(want)); err != nil {
-			return outOfMemory(err, want)
+		if err := in.lend(ctx, want); err != nil || in.arena != 0 {
+			return err
 		}
-		ptr := uint32(in.stack[0])
-		if ptr == 0 {
-			continue
-		}
-		if ptr%hostabi.Align != 0 {
-			return hostFault(policies.CodeABI, "muster_reserve(%d) returned %d, which is not a multiple of %d", want, ptr, hostabi.Align)
-		}
-		in.arena, in.arenaSize = ptr, want
-		return nil
 	}
 	return hostFault(policies.CodeMemory, "muster_reserve refused %d bytes", size)
+}
+
+// lend asks the guest for an arena; it is 0 if the guest refuses.
+func (in *instance) lend(ctx context.Context, want uint32) error {
+	in.arena, in.arenaSize = 0, 0
+	in.stack[0] = uint64(want)
+	if err := in.invoke(ctx, in.reserve, reserveFuel+int64(want)); err != nil {
+		return outOfMemory(err, want)
+	}
+	ptr := uint32(in.stack[0])
+	if ptr%hostabi.Align != 0 {
+		return hostFault(policies.CodeABI, "muster_reserve(%d) returned %d, which is not a multiple of %d", want, ptr, hostabi.Align)
+	}
+	if ptr != 0 {
+		in.arena, in.arenaSize = ptr, want
+	}
+	return nil
 }
 
 // outOfMemory reads a trap inside muster_reserve as what it is: the guest could not
@@ -187,9 +193,9 @@ func (in *instance) ask(ctx context.Context, k hostabi.Kind, size uint32, budget
 	return status, mem, err
 }
 
-// move makes the next batch lie at another address: the guest is asked for a new
-// arena, and the batch begins later in it than the last one did.
+// move makes the next batch lie at another address: the guest is asked for a new arena
+// of the same size, and the batch begins later in it than the last one did.
 func (in *instance) move(ctx context.Context) error {
 	in.shift = (in.shift + hostabi.Align) % maxShift
-	return in.grow(ctx, max(in.arenaSize, minArena)+maxShift)
+	return in.lend(ctx, max(in.arenaSize, minArena+maxShift))
 }

@@ -11,8 +11,8 @@ const (
 	DefaultMemoryPages uint32        = 1024 // 64 MiB
 	DefaultTimeout     time.Duration = 250 * time.Millisecond
 	NoTimeout          time.Duration = -1
-	DefaultBase        int64         = 1_000_000
-	DefaultPerRow      int64         = 5_000
+	DefaultBase        int64         = 10_000_000
+	DefaultPerRow      int64         = 100_000
 )
 
 // Options are the limits and the settings of one module.
@@ -40,9 +40,11 @@ type Options struct {
 	Log func(level Level, line string)
 }
 
-// Budget is fuel: Base units for each call, and PerRow for each row of its batch. A
-// batch with a matrix counts a row once for each resource. A unit is about one
-// instruction, 0.04 to 8 ns. 0 is DefaultBase and DefaultPerRow.
+// Budget is fuel: Base units for each call, and PerRow for each row of its batch; a
+// batch with matrices counts a row once for each resource. A unit is one instruction
+// that may have run: the count is an upper bound, close for C, Rust and AssemblyScript
+// (0.04 to 8 ns a unit), 10 to 100 times too high for standard Go, whose functions are
+// one loop each. The defaults have room for both. 0 is DefaultBase and DefaultPerRow.
 type Budget struct{ Base, PerRow int64 }
 
 func (o Options) withDefaults() Options {

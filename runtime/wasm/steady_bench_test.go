@@ -7,7 +7,6 @@ import (
 
 	"github.com/musterhq/muster/builtin/keysort"
 	"github.com/musterhq/muster/policies"
-	"github.com/musterhq/muster/runtime/wasm/guests"
 	"github.com/musterhq/muster/runtime/wasm/wasmtest"
 )
 
@@ -118,4 +117,3 @@ func BenchmarkCall(b *testing.B) {
 	}
 }
 
-var _ = guests.Build
