@@ -46,9 +46,9 @@ type Jobs struct {
 	Allocated []int64
 	// 1 if the job may be evicted. On the wire: job.preemptible.
 	Preemptible []uint8
-	// Part of the job's GPUs that was measured to be busy; unknown is to be read as busy (in fixed point, 2^32 being the whole). On the wire: job.use.
+	// Part of the job's GPUs that was measured to be busy; unknown is to be read as busy (in fixed point, 2^32 being the whole). Unset where it is not known. On the wire: job.use.
 	Use []int64
-	// Name of the job's user. On the wire: job.user_name.
+	// Name of the job's user. Id of a text, NoText if there is none. On the wire: job.user_name.
 	UserName []uint32
 	// First sort key: the host sorts ascending by key0, then key1, key2, key3, then submit, then id (output). On the wire: job.key0.
 	Key0 []int64
@@ -64,6 +64,8 @@ type Jobs struct {
 	keyFormat []uint32
 	// Index into the metadata's table of reasons, 0 for none (output). On the wire: job.reason.
 	Reason []uint32
+
+	labels [MaxLabels][]uint32 // in the order of the metadata
 }
 
 func (b *Jobs) bind(id uint32, v view) {
@@ -124,10 +126,13 @@ func (b *Jobs) bind(id uint32, v view) {
 		b.keyFormat = v.u32s()
 	case 0x0187:
 		b.Reason = v.u32s()
+	default:
+		b.bindLabel(id, v)
 	}
 }
 
-// NewJobs returns a batch with every column, all zeros, for tests without Wasm.
+// NewJobs returns a batch with every column, for tests without Wasm: all zeros, and
+// not known or no text where a column can say that.
 func NewJobs(n, r int) *Jobs {
 	b := &Jobs{Call: Call{N: n, R: r}}
 	b.Job = make([]uint32, n)
@@ -149,7 +154,9 @@ func NewJobs(n, r int) *Jobs {
 	b.Allocated = make([]int64, n)
 	b.Preemptible = make([]uint8, n)
 	b.Use = make([]int64, n)
+	fill(b.Use, Unset)
 	b.UserName = make([]uint32, n)
+	fill(b.UserName, NoText)
 	b.Key0 = make([]int64, n)
 	b.Key1 = make([]int64, n)
 	b.Key2 = make([]int64, n)
@@ -193,7 +200,7 @@ type Queues struct {
 	Decayed []int64
 	// Time after which past use counts half (in ns). On the wire: queue.half_life.
 	HalfLife int64
-	// How much of the queue's GPUs was measured to be busy; unknown is to be read as all of them (in milli-GPU). On the wire: queue.use.
+	// How much of the queue's GPUs was measured to be busy; unknown is to be read as all of them (in milli-GPU). Unset where it is not known. On the wire: queue.use.
 	Use []int64
 	// What the queue should hold now, not negative (in base units of the resource; row i has elements i*R to (i+1)*R; output). On the wire: queue.entitled.
 	Entitled []int64
@@ -238,7 +245,8 @@ func (b *Queues) bind(id uint32, v view) {
 	}
 }
 
-// NewQueues returns a batch with every column, all zeros, for tests without Wasm.
+// NewQueues returns a batch with every column, for tests without Wasm: all zeros, and
+// not known or no text where a column can say that.
 func NewQueues(n, r int) *Queues {
 	b := &Queues{Call: Call{N: n, R: r}}
 	b.Resources = make([]string, r)
@@ -254,6 +262,7 @@ func NewQueues(n, r int) *Queues {
 	b.Used = make([]int64, n*r)
 	b.Decayed = make([]int64, n)
 	b.Use = make([]int64, n)
+	fill(b.Use, Unset)
 	b.Entitled = make([]int64, n*r)
 	b.Rank = make([]int64, n)
 	return b
@@ -295,9 +304,9 @@ type Victims struct {
 	Evicted []int64
 	// The gang that the unit is, or that it is the surplus of; a job is one gang. On the wire: victim.gang.
 	Gang []uint32
-	// Part of the unit's GPUs that was measured to be busy; unknown is to be read as busy (in fixed point, 2^32 being the whole). On the wire: victim.use.
+	// Part of the unit's GPUs that was measured to be busy; unknown is to be read as busy (in fixed point, 2^32 being the whole). Unset where it is not known. On the wire: victim.use.
 	Use []int64
-	// For how long none of the unit's GPUs did anything; unknown is to be read as busy (in ns). On the wire: victim.idle.
+	// For how long none of the unit's GPUs did anything; unknown is to be read as busy (in ns). Unset where it is not known. On the wire: victim.idle.
 	Idle []int64
 	// Price of the eviction, not negative: the host evicts the set with the smallest sum (output). On the wire: victim.cost.
 	Cost []int64
@@ -352,7 +361,8 @@ func (b *Victims) bind(id uint32, v view) {
 	}
 }
 
-// NewVictims returns a batch with every column, all zeros, for tests without Wasm.
+// NewVictims returns a batch with every column, for tests without Wasm: all zeros, and
+// not known or no text where a column can say that.
 func NewVictims(n, r int) *Victims {
 	b := &Victims{Call: Call{N: n, R: r}}
 	b.Job = make([]uint32, n)
@@ -371,7 +381,9 @@ func NewVictims(n, r int) *Victims {
 	b.Evicted = make([]int64, n)
 	b.Gang = make([]uint32, n)
 	b.Use = make([]int64, n)
+	fill(b.Use, Unset)
 	b.Idle = make([]int64, n)
+	fill(b.Idle, Unset)
 	b.Cost = make([]int64, n)
 	b.Veto = make([]uint8, n)
 	b.Reason = make([]uint32, n)

@@ -36,6 +36,9 @@ type Call struct {
 	Now   int64  // cycle time, ns
 	Cycle uint64 // cycle number
 	Seed  uint64 // a number derived from the cycle, for tie-breaking by chance
+
+	params []uint64
+	texts  dictionary
 }
 
 // Unset is an amount that was not configured or is not known, NoMax a maximum that
@@ -46,8 +49,14 @@ const (
 	One   int64 = 1 << 32
 )
 
-// MaxKeys is the largest number of sort keys.
-const MaxKeys = 4
+// NoText is the id of no text: a job without the label.
+const NoText uint32 = 1<<32 - 1
+
+// MaxKeys is the largest number of sort keys, MaxLabels that of labels.
+const (
+	MaxKeys   = 4
+	MaxLabels = 64
+)
 
 // Answers other than a decision. Any other error is an internal fault of the policy;
 // the host shows its text, and decides by the built-in policy.
@@ -56,6 +65,9 @@ var (
 	ErrAbstain = errors.New("abstain")
 	// ErrBadInput says that the batch makes no sense to the policy.
 	ErrBadInput = errors.New("bad input")
+	// ErrBadParams says that the settings make no sense together. Bounds of a single one
+	// belong into policy.yaml, where the host checks them.
+	ErrBadParams = errors.New("bad params")
 )
 
 // Grow returns a slice of n zeros, reusing the memory of s where it is large enough:

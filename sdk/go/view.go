@@ -7,13 +7,15 @@ import (
 
 // Layout of a batch. hostabi/abi.md is the authority.
 const (
-	magic          = 'M' | 'S'<<8 | 'T'<<16 | 'R'<<24
-	abiMajor       = 1
-	headerBytes    = 128
-	statusOK       = 0
-	statusAbstain  = 1
-	statusBadInput = 2
-	statusInternal = 4
+	magic       = 'M' | 'S'<<8 | 'T'<<16 | 'R'<<24
+	abiMajor    = 1
+	headerBytes = 128
+
+	statusOK        = 0
+	statusAbstain   = 1
+	statusBadInput  = 2
+	statusBadParams = 3
+	statusInternal  = 4
 )
 
 // head mirrors the header; the names are abi.md's.
@@ -105,17 +107,29 @@ func (b *batch) at(offset uint32, n uint64) (unsafe.Pointer, bool) {
 	return unsafe.Pointer(unsafe.SliceData(b.mem[offset:])), true
 }
 
-// text returns one string of the dictionary, as a view.
-func (b *batch) text(id uint32) string {
+// dictionary returns the only one that a batch has, nil if it has none.
+func (b *batch) dictionary() *dictEntry {
 	p, ok := b.at(b.head.dict, 16)
 	if !ok || b.head.dictCount == 0 {
+		return nil
+	}
+	return (*dictEntry)(p)
+}
+
+func (b *batch) count() uint32 {
+	if d := b.dictionary(); d != nil {
+		return d.count
+	}
+	return 0
+}
+
+// text returns one string of the dictionary, as a view.
+func (b *batch) text(id uint32) string {
+	d := b.dictionary()
+	if d == nil || id >= d.count {
 		return ""
 	}
-	d := (*dictEntry)(p)
-	if id >= d.count {
-		return ""
-	}
-	p, ok = b.at(d.offsets+4*id, 8)
+	p, ok := b.at(d.offsets+4*id, 8)
 	if !ok {
 		return ""
 	}
@@ -134,7 +148,8 @@ func open(mem []byte, kind uint32) (b batch, ok bool) {
 		return b, false
 	}
 	h := (*head)(unsafe.Pointer(&mem[0]))
-	if h.magic != magic || h.major != abiMajor || h.kind != kind || uint64(h.total) > uint64(len(mem)) {
+	if h.magic != magic || h.major != abiMajor || h.kind != kind || h.headerBytes < headerBytes ||
+		h.descBytes < uint32(unsafe.Sizeof(desc{})) || uint64(h.total) > uint64(len(mem)) || h.total < h.headerBytes {
 		return b, false
 	}
 	return batch{mem[:h.total], h}, true
@@ -142,7 +157,11 @@ func open(mem []byte, kind uint32) (b batch, ok bool) {
 
 func (b *batch) call() Call {
 	h := b.head
-	return Call{N: int(h.rows), R: int(h.resources), Now: h.now, Cycle: h.cycle, Seed: h.seed}
+	c := Call{N: int(h.rows), R: int(h.resources), Now: h.now, Cycle: h.cycle, Seed: h.seed, texts: b}
+	if p, ok := b.at(h.params, 8*uint64(h.paramCount)); ok && h.paramCount > 0 {
+		c.params = unsafe.Slice((*uint64)(p), h.paramCount)
+	}
+	return c
 }
 
 // columns calls bind for each column; false if one lies outside the batch.
@@ -184,6 +203,8 @@ func (b *batch) answer(err error) uint32 {
 		return statusAbstain
 	case errors.Is(err, ErrBadInput):
 		return statusBadInput
+	case errors.Is(err, ErrBadParams):
+		return statusBadParams
 	default:
 		return statusInternal
 	}

@@ -71,12 +71,13 @@ var funcs = template.FuncMap{
 	"shape": func(c schema.Column) string {
 		return map[string]string{"row": "ShapeRow", "matrix": "ShapeMatrix", "res": "ShapeResource", "batch": "ShapeBatch"}[c.Shape]
 	},
-	"gotype": goType,
-	"field":  fieldName,
-	"view":   viewName,
-	"doc":    doc,
-	"dict":   func(c schema.Column) bool { return c.Type == "dict32" },
-	"inc":    func(i int) int { return i + 1 },
+	"gotype":  goType,
+	"field":   fieldName,
+	"view":    viewName,
+	"doc":     doc,
+	"dict":    func(c schema.Column) bool { return c.Type == "dict32" },
+	"inc":     func(i int) int { return i + 1 },
+	"unknown": unknownOf, "unknowndoc": unknownDoc,
 }
 
 // constName is the host's constant: Job + Priority.
@@ -103,6 +104,23 @@ func goType(c schema.Column) string {
 		return t
 	}
 	return "[]" + t
+}
+
+// unknownDoc says in a comment of the Go SDK how not known looks.
+func unknownDoc(c schema.Column) string {
+	return map[string]string{"Unset": " Unset where it is not known.", "NoText": " Id of a text, NoText if there is none."}[unknownOf(c)]
+}
+
+// unknownOf is the SDK's constant for an element that is not known, empty if there is
+// none.
+func unknownOf(c schema.Column) string {
+	switch {
+	case c.Nullable:
+		return "Unset"
+	case c.Type == "dict32" && c.Shape == "row":
+		return "NoText"
+	}
+	return ""
 }
 
 func viewName(c schema.Column) string {

@@ -61,8 +61,12 @@ const sdkText = header + `package muster
 type {{$g.Name}} struct {
 	Call
 {{range $c := $g.Columns}}
-	// {{doc $c}} On the wire: {{$c.Name}}.
+	// {{doc $c}}{{unknowndoc $c}} On the wire: {{$c.Name}}.
 	{{field $c}} {{gotype $c}}
+{{- end}}
+{{- if eq $g.Name "Jobs"}}
+
+	labels [MaxLabels][]uint32 // in the order of the metadata
 {{- end}}
 }
 
@@ -72,15 +76,22 @@ func (b *{{$g.Name}}) bind(id uint32, v view) {
 	case {{printf "%#04x" $c.ID}}:
 		b.{{field $c}} = v.{{view $c}}()
 {{- end}}
+{{- if eq $g.Name "Jobs"}}
+	default:
+		b.bindLabel(id, v)
+{{- end}}
 	}
 }
 
-// New{{$g.Name}} returns a batch with every column, all zeros, for tests without Wasm.
+// New{{$g.Name}} returns a batch with every column, for tests without Wasm: all zeros, and
+// not known or no text where a column can say that.
 func New{{$g.Name}}(n, r int) *{{$g.Name}} {
 	b := &{{$g.Name}}{Call: Call{N: n, R: r}}
 {{- range $c := $g.Columns}}{{if not (and (eq $c.Shape "batch") (not $c.Output))}}
 	b.{{field $c}} = make({{gotype $c}}, {{if eq $c.Shape "row"}}n{{else if eq $c.Shape "matrix"}}n*r{{else if eq $c.Shape "res"}}r{{else}}1{{end}})
-{{- end}}{{end}}
+{{- if unknown $c}}
+	fill(b.{{field $c}}, {{unknown $c}})
+{{- end}}{{end}}{{end}}
 {{- if eq $g.Name "Jobs"}}
 	b.SetKeys(1)
 {{- end}}
