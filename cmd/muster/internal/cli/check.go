@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/musterhq/muster/cmd/muster/internal/policyset"
-	"github.com/musterhq/muster/runtime/rules"
 	"github.com/musterhq/muster/runtime/config"
+	"github.com/musterhq/muster/runtime/rules"
 	"github.com/musterhq/muster/runtime/sim/trace"
 )
 

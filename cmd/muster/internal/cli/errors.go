@@ -7,7 +7,9 @@ import (
 	"strings"
 
 	"github.com/musterhq/muster/cmd/muster/internal/policyset"
+	"github.com/musterhq/muster/hostabi"
 	"github.com/musterhq/muster/runtime/config"
+	"github.com/musterhq/muster/runtime/manifest"
 	"github.com/musterhq/muster/runtime/rego"
 	"github.com/musterhq/muster/runtime/sim/trace"
 	"github.com/musterhq/muster/runtime/wasm"
@@ -139,6 +141,8 @@ func findingsOf(err error) []finding {
 		we *wasm.LoadError
 		pe *policyset.ProbeError
 		fe *policyset.FileError
+		ms manifest.Mismatches
+		me *hostabi.MetadataError
 	)
 	path := ""
 	if errors.As(err, &fe) {
@@ -165,6 +169,12 @@ func findingsOf(err error) []finding {
 		}
 	case errors.As(err, &we):
 		out = append(out, finding{File: path, Code: string(we.Code), Severity: "error", Message: place(we.Where) + we.Problem, Hint: we.Hint})
+	case errors.As(err, &ms):
+		for _, m := range ms {
+			out = append(out, finding{File: or(path, "policy.yaml"), Code: m.Code, Severity: "error", Message: m.Where + ": " + m.Problem, Hint: m.Hint})
+		}
+	case errors.As(err, &me):
+		out = append(out, finding{File: or(path, "policy.yaml"), Code: string(wasm.BadMetadata), Severity: "error", Message: me.Where + ": " + me.Problem, Hint: me.Hint})
 	case errors.As(err, &pe):
 		out = append(out, finding{
 			File: path, Code: string(pe.Call.Code), Severity: "error",
