@@ -12,6 +12,7 @@ import (
 
 //go:embed c/muster.h c/muster_test.h c/template
 //go:embed assemblyscript/assembly assemblyscript/testing assemblyscript/template
+//go:embed rust/Cargo.toml rust/src rust/template
 var sources embed.FS
 
 // PlaceholderName is what a template calls its policy; PlaceholderIdent is the same name
@@ -37,6 +38,7 @@ var projects = []project{
 		{"assemblyscript/testing", "muster/testing"},
 	}},
 	{"c", []part{{"c/template", "."}, {"c", "muster"}}},
+	{"rust", []part{{"rust/template", "."}, {"rust", "muster"}}},
 }
 
 // Languages returns the languages that there are templates for, sorted.

@@ -130,3 +130,30 @@ func TestANewPolicyInAssemblyScriptPassesItsTestsAndBecomesAModule(t *testing.T)
 	run(t, dir, "npm", "test")
 	isModule(t, filepath.Join(dir, "policy.wasm"))
 }
+
+// rustc returns a Rust compiler that has a standard library for Wasm: Debian's, or the
+// one in PATH.
+func rustc(t *testing.T) string {
+	t.Helper()
+	for _, name := range []string{"/usr/bin/rustc", "rustc"} {
+		out, err := exec.Command(name, "--print", "sysroot").Output()
+		if err != nil {
+			continue
+		}
+		lib := filepath.Join(strings.TrimSpace(string(out)), "lib", "rustlib", "wasm32-unknown-unknown", "lib")
+		if _, err := os.Stat(lib); err == nil {
+			return name
+		}
+	}
+	t.Skip("no Rust compiler for wasm32-unknown-unknown: the template is not built; tools/toolchains.sh installs it")
+	return ""
+}
+
+func TestANewPolicyInRustPassesItsTestsAndBecomesAModule(t *testing.T) {
+	need(t, "rust", "make", "wasm-ld-16")
+	compiler := "RUSTC=" + rustc(t)
+	dir := write(t, "rust", "big-jobs")
+	run(t, dir, "make", "test", compiler)
+	run(t, dir, "make", "policy.wasm", compiler, "WASMLD=wasm-ld-16")
+	isModule(t, filepath.Join(dir, "policy.wasm"))
+}

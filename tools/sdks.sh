@@ -36,7 +36,7 @@ compile_c() {
 }
 
 compile_rust() {
-	local features='-Ctarget-feature=+bulk-memory,+sign-ext,+nontrapping-fptoint'
+	local features='-Ctarget-feature=+bulk-memory,+nontrapping-fptoint'
 	local common=(--edition 2021 --target wasm32-unknown-unknown -Copt-level=3 -Cpanic=abort -Cembed-bitcode=yes "$features")
 	"$rustc" "${common[@]}" --crate-type rlib --crate-name muster --out-dir "$scratch" sdk/rust/src/lib.rs
 	"$rustc" "${common[@]}" -Clto=fat -Ccodegen-units=1 -Cstrip=symbols -Clinker=wasm-ld-16 -Clink-arg=-zstack-size=65536 \
@@ -83,8 +83,8 @@ test_assemblyscript() {
 
 # annotate YAML IN OUT: writes the metadata into the module.
 annotate() {
-	if [ -d tools/annotate ]; then
-		go run ./tools/annotate "$@"
+	if [ -d runtime/manifest/annotate ]; then
+		go run ./runtime/manifest/annotate "$@"
 	else
 		cp "$2" "$3"
 	fi

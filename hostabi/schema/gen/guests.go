@@ -47,6 +47,7 @@ func init() {
 		"viewclass":  func(c schema.Column) string { return strings.ToUpper(elementType(c)) + "s" },
 		"element":    elementType,
 		"typenumber": func(c schema.Column) int { return typeNumbers[c.Type] },
+		"rustshape":  func(c schema.Column) string { return rustShapes[c.Shape] },
 		"shapename":  func(c schema.Column) string { return strings.ToUpper(c.Shape) },
 		"wrap":       wrap,
 		"guestdoc":   guestDoc,
@@ -58,7 +59,8 @@ var (
 	cTypes = map[string]string{
 		"i64": "int64_t", "f64": "double", "u32": "uint32_t", "i32": "int32_t", "u8": "uint8_t", "dict32": "uint32_t",
 	}
-	rustTypes = map[string]string{"i64": "i64", "f64": "f64", "u32": "u32", "i32": "i32", "u8": "u8", "dict32": "u32"}
+	rustTypes  = map[string]string{"i64": "i64", "f64": "f64", "u32": "u32", "i32": "i32", "u8": "u8", "dict32": "u32"}
+	rustShapes = map[string]string{"row": "Row", "matrix": "Matrix", "res": "Resource", "batch": "Batch"}
 	// typeNumbers are the types as descriptors say them (hostabi.Type).
 	typeNumbers = map[string]int{"i64": 1, "f64": 2, "u32": 3, "dict32": 4, "u8": 5, "i32": 6}
 )
