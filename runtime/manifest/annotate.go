@@ -49,7 +49,7 @@ func Annotate(bin []byte, md hostabi.Metadata) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return setCustom(bin, hostabi.SectionName, content), nil
+	return wasmbin.SetCustom(bin, hostabi.SectionName, content)
 }
 
 // fit compares metadata with the exports of the module.
