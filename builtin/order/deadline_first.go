@@ -39,6 +39,7 @@ func newDeadlineFirst(a about) policies.Policy {
 func (d *deadlineFirst) ScoreJobs(_ context.Context, b *policies.JobBatch) error {
 	for i, deadline := range b.Deadline[:b.N] {
 		b.Keys[0][i], b.Keys[1][i], b.Keys[2][i] = undated, 0, 0
+		reason(b.Reason, i, 0)
 		if deadline < 0 {
 			continue
 		}
@@ -50,6 +51,7 @@ func (d *deadlineFirst) ScoreJobs(_ context.Context, b *policies.JobBatch) error
 		b.Keys[0][i], b.Keys[1][i], b.Keys[2][i] = inTime, deadline, int64(laxity)
 		if d.lateLast && laxity < d.margin {
 			b.Keys[0][i] = late
+			reason(b.Reason, i, 1)
 		}
 	}
 	b.NKeys = 3

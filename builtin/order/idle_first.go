@@ -39,8 +39,10 @@ func (f *idleFirst) CostVictims(_ context.Context, b *policies.VictimBatch) erro
 	f.levels = priorities(f.levels, b)
 	clear(b.Veto[:b.N])
 	for i := range b.N {
+		reason(b.Reason, i, 0)
 		if idle := known(b.Idle, i); idle >= 0 && idle >= f.threshold {
 			b.Cost[i] = digits(b.Leader[i], 0, amount.Amount(max(0, idleLimit-idle/1_000_000)))
+			reason(b.Reason, i, 1)
 			continue
 		}
 		use := amount.Amount(amount.One)

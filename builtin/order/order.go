@@ -42,7 +42,7 @@ func Configured(name string, params map[string]any) (policies.Policy, error) {
 	}
 	return b.make(about{info: policies.Info{
 		Name: b.name, Version: version, Digest: "builtin", Kinds: b.kind,
-		Columns: b.columns, Params: bound, Laws: b.laws,
+		Columns: b.columns, Params: bound, Reasons: b.reasons, Laws: b.laws,
 	}}), nil
 }
 
@@ -85,6 +85,13 @@ func (a *about) Info() policies.Info { return a.info }
 func param[T int64 | float64 | bool](a *about, name string) T {
 	i := slices.IndexFunc(a.info.Params, func(p policies.Param) bool { return p.Name == name })
 	return a.info.Params[i].Value.(T)
+}
+
+// reason gives a row a reason, where the caller wants to know any.
+func reason(column []uint32, i int, r uint32) {
+	if len(column) > 0 {
+		column[i] = r
+	}
 }
 
 func badInput(name string, k policies.Kind, format string, args ...any) error {

@@ -56,6 +56,7 @@ func TestKAIProportionShares(t *testing.T) {
 		{"with k 0 the past does not count", map[string]any{"k": 0}, []q{{asks: 100, past: whole}, {asks: 100}}, []int64{50, 50}},
 		{"units left over go to the largest remainder, then to the first", nil, []q{{asks: 100}, {asks: 100}, {asks: 100}}, []int64{34, 33, 33}},
 		{"who wants less than its part leaves the rest for another round", nil, []q{{asks: 10}, {asks: 100}, {asks: 100}}, []int64{10, 45, 45}},
+		{"which is by weight again", nil, []q{{asks: 10}, {weight: 3, asks: 100}, {asks: 100}}, []int64{10, 68, 22}},
 	} {
 		if got := entitleWith(t, "kai-proportion", c.params, gpuTable(100, c.queues...), 1000); !slices.Equal(got, c.want) {
 			t.Errorf("%s: entitled %v, want %v", c.name, got, c.want)

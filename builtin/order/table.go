@@ -8,11 +8,19 @@ type builtin struct {
 	kind    policies.Kind
 	columns []string // the inputs that it reads
 	params  []policies.Param
+	reasons []string
 	laws    []string
 	make    func(about) policies.Policy
 }
 
-var rowIndependent = []string{policies.LawRowIndependent}
+// The laws of the conformance suite that several policies claim: of job orders whose
+// keys depend on the columns of the row (and the time) alone, and of policies that share
+// all that can be used.
+var (
+	keyLaws  = []string{"permutation", "equal-rows", "time-shift"}
+	rowLaws  = append([]string{policies.LawRowIndependent, "monotone-wait"}, keyLaws...)
+	fullLaws = []string{"nothing-wasted", "idle-queue"}
+)
 
 // What several policies read.
 var (
@@ -54,6 +62,7 @@ var builtins = []builtin{
 			{Name: "margin", Type: policies.ParamDuration, Default: 0, Min: 0, Doc: "time that must be left beyond the run time for a deadline to count as one that can be made"},
 			unknownDuration,
 		},
+		reasons: []string{"", "its deadline can't be made any more"}, laws: keyLaws,
 		make: newDeadlineFirst,
 	},
 	{
@@ -61,6 +70,7 @@ var builtins = []builtin{
 		params: []policies.Param{
 			{Name: "strength", Type: policies.ParamF64, Default: 1, Min: 0, Max: 1000, Doc: "how much past use counts: a queue that has used exactly its share has its weight divided by 1 + strength"},
 		},
+		laws: append([]string{"demand-monotone"}, fullLaws...),
 		make: newDecayedFair,
 	},
 	{
@@ -72,11 +82,12 @@ var builtins = []builtin{
 		make: func(a about) policies.Policy { return &fair{about: a} },
 	},
 	{
-		name: "fifo", kind: policies.JobOrder, columns: []string{}, laws: rowIndependent,
+		name: "fifo", kind: policies.JobOrder, columns: []string{}, laws: append([]string{"no-starvation"}, rowLaws...),
 		make: func(a about) policies.Policy { return &fifo{a} },
 	},
 	{
 		name: "guaranteed-fair", kind: policies.QueueShares, columns: treeColumns,
+		laws: append([]string{"sharing-incentive", "demand-monotone"}, fullLaws...),
 		make: func(a about) policies.Policy { return &guaranteedFair{about: a} },
 	},
 	{
@@ -85,13 +96,16 @@ var builtins = []builtin{
 		params: []policies.Param{
 			{Name: "threshold", Type: policies.ParamDuration, Default: "10m", Min: 0, Doc: "a unit whose GPUs did nothing for this long is idle"},
 		},
-		make: newIdleFirst,
+		reasons: []string{"", "its GPUs have done nothing for longer than the threshold"},
+		laws:    []string{"idle-never-dearer"},
+		make:    newIdleFirst,
 	},
 	{
 		name: "kai-proportion", kind: policies.QueueShares, columns: kaiColumns,
 		params: []policies.Param{
 			{Name: "k", Type: policies.ParamF64, Default: 1, Min: 0, Max: 1000, Doc: "how much past use counts; 0 shares by weight alone"},
 		},
+		laws: fullLaws,
 		make: newKAIProportion,
 	},
 	{
@@ -108,15 +122,15 @@ var builtins = []builtin{
 		make:    func(a about) policies.Policy { return &mostOverShare{about: a} },
 	},
 	{
-		name: "priority", kind: policies.QueueShares, columns: priorityColumns,
+		name: "priority", kind: policies.QueueShares, columns: priorityColumns, laws: fullLaws,
 		make: func(a about) policies.Policy { return &strictPriority{about: a} },
 	},
 	{
-		name: "priority-fifo", kind: policies.JobOrder, columns: []string{"job.priority"}, laws: rowIndependent,
+		name: "priority-fifo", kind: policies.JobOrder, columns: []string{"job.priority"}, laws: rowLaws,
 		make: func(a about) policies.Policy { return &priorityFIFO{a} },
 	},
 	{
-		name: "shortest-first", kind: policies.JobOrder, columns: []string{"job.duration"}, laws: rowIndependent,
+		name: "shortest-first", kind: policies.JobOrder, columns: []string{"job.duration"}, laws: rowLaws,
 		make: func(a about) policies.Policy { return &shortestFirst{a} },
 	},
 	{
@@ -125,6 +139,7 @@ var builtins = []builtin{
 			{Name: "aging", Type: policies.ParamF64, Default: 0.5, Min: 0, Max: 1000, Doc: "how much shorter a job counts for each unit of time that it has waited"},
 			unknownDuration,
 		},
+		laws: append([]string{"monotone-wait", "no-starvation"}, keyLaws...),
 		make: newSJFAged,
 	},
 	{
@@ -138,6 +153,7 @@ var builtins = []builtin{
 			{Name: "max_age", Type: policies.ParamDuration, Default: "168h", Min: 1, Doc: "waiting time from which on a job does not gain any more (PriorityMaxAge)"},
 			{Name: "favor_small", Type: policies.ParamBool, Default: false, Doc: "small jobs gain by their size, not large ones (PriorityFavorSmall)"},
 		},
+		laws: append([]string{"monotone-wait", "monotone-deficit"}, keyLaws...),
 		make: newSlurmMultifactor,
 	},
 	{

@@ -62,7 +62,7 @@ func (y *yunikornFair) Entitle(_ context.Context, b *policies.QueueBatch) error 
 func (y *yunikornFair) fairMaxOf(b *policies.QueueBatch, row, r int) int64 {
 	switch {
 	case b.Max[row*b.R+r] != policies.NoMax:
-		return b.Max[row*b.R+r]
+		return max(0, b.Max[row*b.R+r])
 	case row > 0:
 		return y.fairMax[int(b.Parent[row])*b.R+r]
 	case b.Capacity[r] > 0:
