@@ -133,6 +133,7 @@ func (m *Manager) fetch(ctx context.Context, v *version) (*source.Artifact, erro
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	v.seen = a.Fingerprint()
 	r := &v.record
 	r.Name, r.Version, r.Digest, r.Origin, r.Kinds = a.Name, a.Version, a.Content, a.Origin, kindNames(a.Kinds)
 	if a.IsRules() {

@@ -123,7 +123,12 @@ type Manager struct {
 // want is a spec as it was last applied.
 type want struct {
 	spec wanted.Spec
-	err  error // of its last load
+	err  error  // of its last load
+	seen string // fingerprint of what its last load has fetched
+	// tries counts the loads in a row that may go well later; then is when the next one
+	// is due.
+	tries int
+	then  int64
 }
 
 // New returns a manager without policies.
@@ -212,7 +217,7 @@ func (m *Manager) Load(ctx context.Context, s wanted.Spec) (Version, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.closed {
-		m.wanted[s.Name] = want{s, err}
+		m.wanted[s.Name] = m.tried(m.wanted[s.Name].tries, s, v, err)
 	}
 	return m.describe(v), err
 }

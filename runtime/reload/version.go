@@ -24,6 +24,7 @@ type version struct {
 	dir     string         // temporary folder of rules
 	builtin bool           // stands in for a built-in that a shadow is compared with
 	gone    chan struct{}  // closed when it is retired
+	seen    string         // fingerprint of what was fetched
 	record  Version        // m.mu
 }
 

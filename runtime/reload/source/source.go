@@ -5,6 +5,7 @@ package source
 
 import (
 	"context"
+	"io/fs"
 	"path/filepath"
 
 	"github.com/musterhq/muster/hostabi"
@@ -44,6 +45,34 @@ type Artifact struct {
 	Kinds         policies.Kind
 	// Report is the conformance report that came with it, or nil.
 	Report []byte
+}
+
+// Fingerprint changes when the content or its signatures do.
+func (a *Artifact) Fingerprint() string {
+	text := []byte(a.Content + a.Signed)
+	for _, s := range a.Signatures {
+		text = append(append(text, s.Bytes...), s.Payload...)
+	}
+	return trust.Digest(text)
+}
+
+// Paths are the files to watch for changes of a source; nil for one that is not on disk.
+func Paths(s wanted.Source, opt Options) []string {
+	at := opt.path(s.At)
+	switch s.Kind {
+	case wanted.FromFile:
+		return []string{at}
+	case wanted.FromFolder:
+		out := []string{at, filepath.Join(at, "any")}
+		_ = filepath.WalkDir(at, func(path string, d fs.DirEntry, err error) error { // what can't be read is not watched
+			if err == nil && d.IsDir() && len(out) < MaxFiles {
+				out = append(out, filepath.Join(path, "any"))
+			}
+			return nil
+		})
+		return out
+	}
+	return nil
 }
 
 // IsRules says whether the artifact is Rego, not Wasm.

@@ -60,9 +60,9 @@ func (w *Watcher) Follow(paths []string) {
 }
 
 // Next waits until something has changed and then been left alone for Settle. It
-// returns false when ctx has ended or the watcher is closed.
-func (w *Watcher) Next(ctx context.Context) bool {
-	if !w.event(ctx, nil) {
+// returns false when the alarm came first, ctx has ended or the watcher is closed.
+func (w *Watcher) Next(ctx context.Context, alarm <-chan int64) bool {
+	if !w.event(ctx, alarm) {
 		return false
 	}
 	// A stream of events does not put it off for ever.
@@ -75,7 +75,8 @@ func (w *Watcher) Next(ctx context.Context) bool {
 	return ctx.Err() == nil
 }
 
-// event waits for one event that may matter; false if there was none before the alarm.
+// event waits for one event that may matter; false if there was none before the alarm,
+// which may be nil.
 func (w *Watcher) event(ctx context.Context, alarm <-chan int64) bool {
 	for {
 		select {

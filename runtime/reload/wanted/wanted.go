@@ -80,7 +80,7 @@ type Source struct {
 // past a pattern.
 func (s Source) String() string {
 	at := s.At
-	if s.Kind == FromFile || s.Kind == FromFolder {
+	if s.Kind != FromOCI {
 		at = filepath.ToSlash(filepath.Clean(at))
 	}
 	return string(s.Kind) + ":" + at
