@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing/fstest"
+
+	"github.com/musterhq/muster/sdk/gosource"
 )
 
 //go:embed c/muster.h c/muster_test.h c/template
@@ -43,7 +45,7 @@ var projects = []project{
 
 // Languages returns the languages that there are templates for, sorted.
 func Languages() []string {
-	var out []string
+	out := []string{"go"}
 	for _, p := range projects {
 		out = append(out, p.lang)
 	}
@@ -54,6 +56,9 @@ func Languages() []string {
 // Files returns the project of a new policy in a language: the template, and the SDK in
 // its folder muster. The policy is called PlaceholderName in it.
 func Files(lang string) (fs.FS, error) {
+	if lang == "go" { // a module of its own, which can't be embedded from here
+		return gosource.Files()
+	}
 	i := slices.IndexFunc(projects, func(p project) bool { return p.lang == lang })
 	if i < 0 {
 		return nil, fmt.Errorf("there is no template for the language %q; there are %s", lang, strings.Join(Languages(), ", "))
