@@ -228,6 +228,9 @@ func FuzzDecode(f *testing.F) {
 		fr.Parts = fr.Parts[len(fr.Parts)-2:] // small seeds: the fuzzer's minimising is slow with large ones
 		f.Add(encode(f, fr))
 	}
+	_, batch := example(f)
+	f.Add(batch)
+	f.Add(later(f, batch))
 	f.Fuzz(func(t *testing.T, buf []byte) {
 		b, err := hostabi.Decode(buf)
 		if err != nil {
@@ -240,6 +243,13 @@ func FuzzDecode(f *testing.F) {
 		for _, c := range b.Columns {
 			if len(c.Data) != c.Elements*c.Type.Size() {
 				t.Fatalf("%s has %d bytes for %d elements of %s", c.ID, len(c.Data), c.Elements, c.Type)
+			}
+			if c.Validity != nil && len(c.Validity) != (c.Elements+7)/8 {
+				t.Fatalf("%s has a bitmap of %d bytes for %d elements", c.ID, len(c.Validity), c.Elements)
+			}
+			if c.Elements > 0 {
+				_ = c.Known(c.Elements - 1)
+				_, _ = b.Text(c, c.Elements-1) // neither may panic, whatever the elements say
 			}
 		}
 	})

@@ -179,6 +179,19 @@ func TestTheExampleInTheABIIsCurrent(t *testing.T) {
 	}
 }
 
+func TestTheMetadataInTheABIAreGood(t *testing.T) {
+	text, err := os.ReadFile("abi.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "```json\n")
+	shown, _, ok := strings.Cut(rest, "```")
+	md, err := hostabi.ParseMetadata([]byte(shown))
+	if !ok || err != nil || len(md.Params) != 3 || md.Params[0].Max != 100.0 {
+		t.Errorf("%v %+v", err, md)
+	}
+}
+
 // dump shows a batch, lines of zeros left out, with the name of each part before it.
 func dump(t testing.TB, f *hostabi.Frame, batch []byte) string {
 	t.Helper()
