@@ -228,9 +228,6 @@ func FuzzDecode(f *testing.F) {
 		fr.Parts = fr.Parts[len(fr.Parts)-2:] // small seeds: the fuzzer's minimising is slow with large ones
 		f.Add(encode(f, fr))
 	}
-	_, batch := example(f)
-	f.Add(batch)
-	f.Add(later(f, batch))
 	f.Fuzz(func(t *testing.T, buf []byte) {
 		b, err := hostabi.Decode(buf)
 		if err != nil {
