@@ -3,6 +3,7 @@ package wasm
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"math"
 	"math/bits"
 	"slices"
@@ -16,6 +17,10 @@ const (
 	maxKept  = 64 << 20 // bytes of a Module, over all queues
 	minKept  = 32       // rows below which keeping costs more than asking
 	maxPause = 31       // calls of a queue that are not kept after useless ones
+
+	// All is copied anew where more runs than this, and one for each 64 rows, make the
+	// walk slow, or where more than a few jobs have joined in between others.
+	maxRuns, maxBetween = 64, 8
 )
 
 // memory keeps the last answers of a job order that claims row independence: for each
@@ -33,9 +38,15 @@ type memory struct {
 	runs  []run    // rows known from the last batch
 	part  policies.JobBatch
 	room  [][]byte // columns of the rows that are asked
+
+	between []place
 }
 
-// answers are the last inputs and keys of one queue.
+// place is where in the answers a row of the batch goes, whose answer has that number.
+type place struct{ slot, row, answer int }
+
+// answers are the last inputs and keys of one queue, in the order of (submit, id), and
+// those of jobs that have left since.
 type answers struct {
 	n       int // rows; -1 if nothing is kept
 	serial  []uint64
@@ -187,8 +198,10 @@ func (k *memory) merge(b *policies.JobBatch, a *answers) {
 		b.Keys[c] = sized(b.Keys[c], b.N)
 		spread(b.Keys[c], a.keys[c], k.runs, k.part.Keys[c], k.ask)
 	}
-	if len(b.Reason) > 0 {
+	if len(a.reasons) > 0 {
 		spread(b.Reason, a.reasons, k.runs, k.part.Reason, k.ask)
+	} else {
+		clear(b.Reason)
 	}
 }
 
@@ -203,23 +216,79 @@ func spread[T any](dst, kept []T, runs []run, fresh []T, rows []int32) {
 
 // update brings what is kept up to the batch whose keys were just merged.
 func (k *memory) update(f *frame, b *policies.JobBatch, a *answers) {
-	if len(k.runs) != 1 || k.runs[0].n != b.N || a.n != b.N || len(b.Reason) == 0 && f.reasons > 0 {
+	if len(k.runs) > maxRuns+b.N/64 || a.n > b.N+b.N/4 || k.bytes > maxKept || !k.patch(f, b, a) {
 		k.keep(f, b, a)
-		return
 	}
-	for i, r := range k.ask { // the same jobs: only these rows differ
-		for c, p := range k.row {
+}
+
+// patch writes the rows that were asked to their places: new jobs at the end, or in
+// between others, if they are few. Jobs that left stay where they are; the next walk
+// steps over them. It says whether all rows have found a place.
+func (k *memory) patch(f *frame, b *policies.JobBatch, a *answers) bool {
+	next := 0
+	k.between = k.between[:0]
+	for i, row := range k.ask {
+		r := int(row)
+		for next < len(k.runs) && r >= k.runs[next].at+k.runs[next].n {
+			next++
+		}
+		switch {
+		case next == len(k.runs):
+			k.add(f, b, a, a.n, r)
+			k.set(f, a, a.n-1, r, i)
+		case r >= k.runs[next].at:
+			k.set(f, a, k.runs[next].old+r-k.runs[next].at, r, i)
+		case len(k.between) == maxBetween:
+			return false
+		default:
+			k.between = append(k.between, place{k.runs[next].old, r, i})
+		}
+	}
+	for _, p := range slices.Backward(k.between) { // so that places in front stay right
+		k.add(f, b, a, p.slot, p.row)
+		k.set(f, a, p.slot, p.row, p.answer)
+	}
+	return true
+}
+
+// add makes room for a job.
+func (k *memory) add(f *frame, b *policies.JobBatch, a *answers, slot, row int) {
+	a.n++
+	a.serial, a.submit = slices.Insert(a.serial, slot, b.Serial[row]), slices.Insert(a.submit, slot, b.Submit[row])
+	size := 16
+	for c, p := range k.row {
+		if f.Parts[p].Data != nil {
+			width := f.Parts[p].Column.Type.Size()
+			var element [8]byte
+			a.columns[c] = slices.Insert(a.columns[c], width*slot, element[:width]...)
+			size += width
+		}
+	}
+	for c := range a.form.count {
+		a.keys[c] = slices.Insert(a.keys[c], slot, 0)
+		size += 8
+	}
+	if f.reasons > 0 {
+		a.reasons = slices.Insert(a.reasons, slot, 0)
+		size += 4
+	}
+	a.bytes += size
+	k.bytes += size
+}
+
+// set writes what a row of the batch holds, and the answer number i to it.
+func (k *memory) set(f *frame, a *answers, slot, row, i int) {
+	for c, p := range k.row {
+		if d := f.Parts[p].Data; d != nil {
 			size := f.Parts[p].Column.Type.Size()
-			if d := a.columns[c]; d != nil {
-				copy(d[size*int(r):size*int(r+1)], f.Parts[p].Data[size*int(r):])
-			}
+			copy(a.columns[c][size*slot:size*(slot+1)], d[size*row:])
 		}
-		for c := range a.form.count {
-			a.keys[c][r] = k.part.Keys[c][i]
-		}
-		if f.reasons > 0 {
-			a.reasons[r] = k.part.Reason[i]
-		}
+	}
+	for c := range a.form.count {
+		a.keys[c][slot] = k.part.Keys[c][i]
+	}
+	if f.reasons > 0 {
+		a.reasons[slot] = k.part.Reason[i]
 	}
 }
 
@@ -237,7 +306,9 @@ func (k *memory) keep(f *frame, b *policies.JobBatch, a *answers) {
 	a.n, a.bytes = b.N, size
 	k.bytes += size
 	a.serial, a.submit = append(a.serial[:0], b.Serial...), append(a.submit[:0], b.Submit...)
-	a.reasons = append(a.reasons[:0], b.Reason...)
+	if a.reasons = a.reasons[:0]; f.reasons > 0 {
+		a.reasons = append(a.reasons, b.Reason...)
+	}
 	a.columns = sized(a.columns, len(k.row))
 	for c, p := range k.row {
 		if d := f.Parts[p].Data; d == nil {
@@ -347,12 +418,14 @@ func search(b *policies.JobBatch, a *answers, i, j int, looks *int) (joined, lef
 // common is the length of the common start.
 func common(x, y []uint64) int {
 	n := min(len(x), len(y))
-	for i := range n {
-		if x[i] != y[i] {
-			return i
-		}
+	i := 0
+	for i+32 <= n && *(*[32]uint64)(x[i:]) == *(*[32]uint64)(y[i:]) {
+		i += 32
 	}
-	return n
+	for i < n && x[i] == y[i] {
+		i++
+	}
+	return i
 }
 
 // findDirty marks the rows that no run covers, and those in which a column differs.
@@ -386,24 +459,39 @@ func (k *memory) mark(from, to int) {
 	}
 }
 
-// blockRows is how many rows are compared at once where a column differs somewhere.
-const blockRows = 64
-
 // differ marks the rows in which two pieces of a column differ; at is their first row.
 func (k *memory) differ(x, y []byte, at, size int) {
+	if size != 8 {
+		k.differBytes(x, y, at, size)
+		return
+	}
+	const block = 32 // rows that are compared at once
+	i := 0
+	for ; i+8*block <= len(x); i += 8 * block {
+		if *(*[8 * block]byte)(x[i:]) != *(*[8 * block]byte)(y[i:]) {
+			k.differWords(x[i:i+8*block], y[i:i+8*block], at+i/8)
+		}
+	}
+	k.differWords(x[i:], y[i:], at+i/8)
+}
+
+func (k *memory) differWords(x, y []byte, at int) {
+	for i := 0; i+8 <= len(x) && i+8 <= len(y); i += 8 {
+		if binary.LittleEndian.Uint64(x[i:]) != binary.LittleEndian.Uint64(y[i:]) {
+			row := at + i/8
+			k.dirty[row/64] |= 1 << (row % 64)
+		}
+	}
+}
+
+func (k *memory) differBytes(x, y []byte, at, size int) {
 	if bytes.Equal(x, y) {
 		return
 	}
-	for from := 0; from < len(x); from += blockRows * size {
-		to := min(len(x), from+blockRows*size)
-		if bytes.Equal(x[from:to], y[from:to]) {
-			continue
-		}
-		for i := from; i < to; i += size {
-			if !bytes.Equal(x[i:i+size], y[i:i+size]) {
-				row := at + i/size
-				k.dirty[row/64] |= 1 << (row % 64)
-			}
+	for i := 0; i < len(x); i += size {
+		if !bytes.Equal(x[i:i+size], y[i:i+size]) {
+			row := at + i/size
+			k.dirty[row/64] |= 1 << (row % 64)
 		}
 	}
 }

@@ -17,8 +17,8 @@ const perRow = `{"columns":{"required":["job.priority"],"optional":["job.submit"
 
 // pending is a queue of jobs that come, go and change.
 type pending struct {
-	jobs   []job
-	serial uint64
+	jobs, gone []job
+	serial     uint64
 }
 
 type job struct {
@@ -35,7 +35,7 @@ func (p *pending) batch(queue string) *policies.JobBatch {
 		}
 		return int(int64(a.serial) - int64(b.serial))
 	})
-	b := &policies.JobBatch{N: len(p.jobs), Queue: queue}
+	b := &policies.JobBatch{N: len(p.jobs), Queue: queue, Reason: slices.Repeat([]uint32{7}, len(p.jobs))}
 	for _, j := range p.jobs {
 		b.Serial, b.Submit = append(b.Serial, j.serial), append(b.Submit, j.submit)
 		b.Priority, b.Elastic = append(b.Priority, j.priority), append(b.Elastic, j.elastic)
@@ -57,7 +57,14 @@ func (p *pending) join(t *rapid.T) {
 func (p *pending) leave(t *rapid.T) {
 	from := rapid.IntRange(0, len(p.jobs)).Draw(t, "from")
 	to := min(len(p.jobs), from+rapid.SampledFrom([]int{1, 1, 3, 40}).Draw(t, "leaving"))
+	p.gone = append(p.gone, p.jobs[from:to]...)
 	p.jobs = slices.Delete(p.jobs, from, to)
+}
+
+// comeBack is what jobs do whose place was lost.
+func (p *pending) comeBack() {
+	p.jobs = append(p.jobs, p.gone...)
+	p.gone = nil
 }
 
 func (p *pending) change(t *rapid.T) {
@@ -86,7 +93,7 @@ func TestAnswersThatAreKeptAreBitEqualToAskingAgain(t *testing.T) {
 		for range steps {
 			name := rapid.SampledFrom([]string{"a", "a", "b"}).Draw(rt, "queue")
 			p := queues[name]
-			switch rapid.IntRange(0, 9).Draw(rt, "event") {
+			switch rapid.IntRange(0, 10).Draw(rt, "event") {
 			case 0, 1:
 				p.join(rt)
 			case 2, 3:
@@ -94,6 +101,8 @@ func TestAnswersThatAreKeptAreBitEqualToAskingAgain(t *testing.T) {
 			case 4, 5, 6, 7:
 				p.change(rt)
 			case 8:
+				p.comeBack()
+			case 9:
 				kept.Restart()
 			}
 			got, want := p.batch(name), p.batch(name)
@@ -105,6 +114,7 @@ func TestAnswersThatAreKeptAreBitEqualToAskingAgain(t *testing.T) {
 				rt.Fatal(err)
 			}
 			same(rt, "keys", want.Keys[:want.NKeys], got.Keys[:got.NKeys])
+			same(rt, "reasons", want.Reason, got.Reason)
 		}
 	})
 	if s := kept.Stats(); s.RowsSent >= s.Rows*3/4 {

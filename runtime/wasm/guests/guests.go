@@ -127,3 +127,14 @@ func annotate(manifestFile, module string) error {
 	}
 	return os.WriteFile(module, bin, 0o600)
 }
+
+// Example returns the bytes of bin/examples/NAME.wasm: an example of policies/examples,
+// in a language whose compiler the machine may not have, so it is not built here.
+// tools/sdks.sh does that. The error is fs.ErrNotExist where it was not.
+func Example(name string) ([]byte, error) {
+	root, err := repository()
+	if err != nil {
+		return nil, err
+	}
+	return os.ReadFile(filepath.Join(root, "bin", "examples", name+".wasm"))
+}
