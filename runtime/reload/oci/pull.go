@@ -79,7 +79,7 @@ func pull(ctx context.Context, from oras.GraphTarget, r Ref, pin string) (*Pulle
 func resolve(ctx context.Context, from oras.GraphTarget, tag, pin string) (ocispec.Descriptor, error) {
 	if pin != "" {
 		at, err := from.Resolve(ctx, pin)
-		if err == nil || !errors.Is(err, errdef.ErrNotFound) {
+		if err == nil && at.MediaType == ocispec.MediaTypeImageManifest || err != nil && !errors.Is(err, errdef.ErrNotFound) {
 			return at, err
 		}
 	}

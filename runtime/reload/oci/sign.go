@@ -158,7 +158,7 @@ func signatures(ctx context.Context, from oras.GraphTarget, d ocispec.Descriptor
 }
 
 func referrer(ctx context.Context, from content.Fetcher, d ocispec.Descriptor) ([]trust.Signature, error) {
-	if d.MediaType != ocispec.MediaTypeImageManifest || d.ArtifactType != "" && d.ArtifactType != SignatureType {
+	if d.MediaType != ocispec.MediaTypeImageManifest { // its artifact type is not asked: some registries list another
 		return nil, nil
 	}
 	m, err := manifest(ctx, from, d)

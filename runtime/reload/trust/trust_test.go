@@ -43,7 +43,9 @@ var (
 // schemes are the ways to sign.
 var schemes = map[Scheme]func(*Signer, string) (Signature, error){
 	Muster: (*Signer).Sign,
-	Cosign: func(s *Signer, d string) (Signature, error) { return s.SignCosign("registry.example/policies/order", d) },
+	Cosign: func(s *Signer, d string) (Signature, error) {
+		return s.SignCosign("registry.example/policies/order", d)
+	},
 }
 
 func TestASignatureHoldsForItsDigestAndItsKeyOnly(t *testing.T) {
