@@ -49,23 +49,25 @@ type desc struct {
 
 type dictEntry struct{ count, offsets, bytes, size uint32 }
 
-// view is one column in the batch.
+// view is one column in the batch. Its length is in bytes, so that no accessor leaves it
+// whatever the descriptor says of its elements.
 type view struct {
 	batch *batch
 	p     unsafe.Pointer
-	n     int
+	bytes uint64
 }
 
-func (v view) i64s() []int64 { return unsafe.Slice((*int64)(v.p), v.n) }
+func (v view) i64s() []int64  { return unsafe.Slice((*int64)(v.p), v.bytes/8) }
+func (v view) u32s() []uint32 { return unsafe.Slice((*uint32)(v.p), v.bytes/4) }
+func (v view) i32s() []int32  { return unsafe.Slice((*int32)(v.p), v.bytes/4) }
+func (v view) u8s() []uint8   { return unsafe.Slice((*uint8)(v.p), v.bytes) }
+
 func (v view) i64() int64 {
-	if v.n == 0 {
-		return 0
+	if all := v.i64s(); len(all) > 0 {
+		return all[0]
 	}
-	return *(*int64)(v.p)
+	return 0
 }
-func (v view) u32s() []uint32 { return unsafe.Slice((*uint32)(v.p), v.n) }
-func (v view) i32s() []int32  { return unsafe.Slice((*int32)(v.p), v.n) }
-func (v view) u8s() []uint8   { return unsafe.Slice((*uint8)(v.p), v.n) }
 
 func (v view) text() string {
 	if ids := v.u32s(); len(ids) > 0 {
@@ -79,8 +81,9 @@ func (v view) text() string {
 var names []string
 
 func (v view) texts() []string {
-	names = Grow(names, v.n)
-	for i, id := range v.u32s() {
+	ids := v.u32s()
+	names = Grow(names, len(ids))
+	for i, id := range ids {
 		names[i] = v.batch.text(id)
 	}
 	return names
@@ -118,7 +121,7 @@ func (b *batch) dictionary() *dictEntry {
 
 func (b *batch) count() uint32 {
 	if d := b.dictionary(); d != nil {
-		return d.count
+		return min(d.count, uint32(len(b.mem)/4)) // each has an offset of 4 bytes
 	}
 	return 0
 }
@@ -173,11 +176,12 @@ func (b *batch) columns(bind func(id uint32, v view)) bool {
 			return false
 		}
 		d := (*desc)(p)
-		p, ok = b.at(d.offset, uint64(d.elements)*uint64(d.elemSize))
+		n := uint64(d.elements) * uint64(d.elemSize)
+		p, ok = b.at(d.offset, n)
 		if !ok {
 			return false
 		}
-		bind(d.id, view{b, p, int(d.elements)})
+		bind(d.id, view{b, p, n})
 	}
 	return true
 }

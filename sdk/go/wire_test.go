@@ -2,9 +2,11 @@ package muster
 
 import (
 	"encoding/binary"
+	"errors"
 	"os"
 	"slices"
 	"testing"
+	"unsafe"
 )
 
 // The batches in hostabi/testdata are written by the host's encoder, those of other
@@ -160,4 +162,33 @@ func TestSettingsThatMakeNoSenseHaveTheirStatus(t *testing.T) {
 	if status := ServeJobs(wire()); status != 3 {
 		t.Errorf("status %d", status)
 	}
+}
+
+// FuzzServe: no bytes make the SDK leave the batch or panic outside of the policy.
+func FuzzServe(f *testing.F) {
+	f.Add(wire())
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		room := make([]byte, len(raw)+64)
+		skip := 64 - int(uintptr(unsafe.Pointer(&room[0]))&63)
+		b := room[skip : skip+len(raw)]
+		copy(b, raw)
+		HandleJobs(func(j *Jobs) error {
+			seen := len(j.Queue) + len(j.Text(j.ParamID(0))) + int(j.FindText("x"))
+			for _, column := range [][]int64{j.Priority, j.Wait, j.Use, j.Key0} {
+				for i := range column {
+					seen += int(column[i])
+				}
+			}
+			for _, id := range j.Label(0) {
+				seen += len(j.Text(id))
+			}
+			if seen == 42 {
+				return ErrAbstain
+			}
+			return errors.New("seen")
+		})
+		if status := ServeJobs(b); status > 4 {
+			t.Fatalf("status %d", status)
+		}
+	})
 }
