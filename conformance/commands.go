@@ -30,7 +30,10 @@ func commands() map[string]command {
 		"saves":        {(*Tale).savesAfter, "saves JOB after=20s: how long the job needs to save its work after a notice"},
 		"saved":        {(*Tale).savedNow, "saved JOB: the job has saved its work"},
 		"priority":     {(*Tale).priority, "priority JOB 9: the priority changes"},
-		"policy":       {(*Tale).policy, "policy NAME is library/fifo-reversed: from the next cycle on, queues that name it ask that module"},
+		"policy":       {(*Tale).policy, "policy NAME is library/fifo-reversed mid-cycle: from the next cycle on, queues that name it ask that module; mid-cycle, it comes while the next cycle runs"},
+		"rules":        {(*Tale).rules, "rules: the rules are those in the lines below, in Rego; each package is a file, data KEY a b c is data"},
+		"use":          {(*Tale).use, "use a1..a9 busy=50 idle=10m unknown: the GPUs of jobs are measured; without words behind the names: what is known of them"},
+		"history":      {(*Tale).usedBefore, "history: the GPU time that queues have used, decayed"},
 		"run":          {(*Tale).runNow, "run: decide until nothing is left to decide"},
 		"cycle":        {(*Tale).cycleOnce, "cycle: one cycle, its plan told in full"},
 		"advance":      {(*Tale).advanceBy, "advance 10m: time passes"},
@@ -183,20 +186,6 @@ func (t *Tale) priority(words, _ []string) error {
 	p, err := strconv.ParseInt(words[1], 10, 64)
 	t.post(ledger.JobPriority{ID: words[0], Priority: p})
 	return err
-}
-
-func (t *Tale) policy(words, _ []string) error {
-	if len(words) != 3 || words[1] != "is" || t.Load == nil {
-		return errors.New("write policy NAME is library/fifo-reversed")
-	}
-	p, err := t.Load(words[2])
-	if err != nil {
-		return err
-	}
-	t.chosen = append(t.chosen, p)
-	t.set.Named = withPolicy(t.set.Named, words[0], p)
-	t.theLoop().Swap(t.set)
-	return nil
 }
 
 func (t *Tale) runNow(_, _ []string) error { return t.settle() }

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // twins are the modules of policies/library that decide like the built-in of the
 // same name.
-var twins = []string{"fifo", "priority-fifo", "fair", "guaranteed-fair", "least-lost-work"}
+var twins = []string{"fifo", "priority-fifo", "fair", "guaranteed-fair", "least-lost-work", "idle-first"}
 
 // A story is told twice: with the built-in policies, and with their Wasm twins.
 // What happens must be the same to the letter.
@@ -143,6 +143,8 @@ func loadPolicy(t *testing.T, source string) (policies.Policy, error) {
 	var bin []byte
 	var err error
 	switch kind {
+	case "rogue":
+		return rogue{}, nil
 	case "library":
 		bin, err = guests.Build(name)
 	case "broken":
@@ -167,6 +169,31 @@ func loadPolicy(t *testing.T, source string) (policies.Policy, error) {
 		}
 	})
 	return p, nil
+}
+
+// rogue is a policy that wants everything for the queue "greedy", and for whom nobody
+// else's work has a price.
+type rogue struct{ policies.Unimplemented }
+
+func (rogue) Info() policies.Info {
+	return policies.Info{Name: "rogue", Digest: "sha256:rogue", Kinds: policies.QueueShares | policies.VictimCosts}
+}
+
+func (rogue) Entitle(_ context.Context, b *policies.QueueBatch) error {
+	for q := range b.N {
+		b.Rank[q] = 2
+		copy(b.Entitled[q*b.R:][:b.R], b.Used[q*b.R:])
+		if b.Parent[q] < 0 || b.Max[q*b.R] != policies.NoMax { // greedy has a max
+			b.Rank[q] = 0
+			copy(b.Entitled[q*b.R:][:b.R], b.Capacity)
+		}
+	}
+	return nil
+}
+
+func (rogue) CostVictims(_ context.Context, b *policies.VictimBatch) error {
+	clear(b.Cost) // guaranteed or not
+	return nil
 }
 
 // The vocabulary in stories/README.md is that of the language.

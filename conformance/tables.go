@@ -178,23 +178,3 @@ func (t *Tale) watched() []amount.Dim {
 	slices.SortFunc(dims, func(a, b amount.Dim) int { return strings.Compare(tree.Res.Name(a), tree.Res.Name(b)) })
 	return dims
 }
-
-// trail tells how the policies that the story chose fared in the last cycle that
-// asked any. A digest depends on the compiler; told is whether it is the module's.
-func (t *Tale) trail(_, _ []string) error {
-	for _, u := range t.uses {
-		i := slices.IndexFunc(t.chosen, func(p policies.Policy) bool { return p.Info().Digest == u.Digest })
-		if i < 0 {
-			continue
-		}
-		version := u.Version
-		if version == "" {
-			version = "without a version"
-		}
-		t.out.plain("%s by %s, %s, the digest is that of the module; %d calls, %d rows\n", u.Kind, u.Name, version, u.Calls, u.Rows)
-		if u.Fallbacks > 0 {
-			t.out.plain("  built-in %s answered %d of them: %s\n", u.Fallback, u.Fallbacks, u.Failure)
-		}
-	}
-	return nil
-}

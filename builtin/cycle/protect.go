@@ -28,7 +28,7 @@ func (c *cycle) protect(leaf quota.Q, units []victim.Candidate) []string {
 	use.Rows += len(units)
 	reasons, err := c.reasons(c.candidates)
 	if err != nil {
-		reasons = c.protectAll(use, len(units), err)
+		reasons = c.protectAll(use, reasons, len(units), err)
 	}
 	for _, why := range reasons {
 		if why != "" {
@@ -50,7 +50,8 @@ func (c *cycle) reasons(units []Candidate) (reasons []string, err error) {
 	return reasons, err
 }
 
-func (c *cycle) protectAll(use *plan.PolicyUse, n int, err error) []string {
+// protectAll keeps the reasons that the rules gave in spite of their failure.
+func (c *cycle) protectAll(use *plan.PolicyUse, given []string, n int, err error) []string {
 	use.Fallbacks++
 	if use.Failure == "" {
 		use.Fallback, use.Code, use.Failure = "everybody stays", "error", err.Error()
@@ -58,6 +59,10 @@ func (c *cycle) protectAll(use *plan.PolicyUse, n int, err error) []string {
 	}
 	reasons := make([]string, n)
 	for i := range reasons {
+		if len(given) == n && given[i] != "" {
+			reasons[i] = given[i]
+			continue
+		}
 		reasons[i] = "the protection rules failed: " + err.Error()
 	}
 	return reasons

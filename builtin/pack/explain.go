@@ -39,7 +39,7 @@ func (x *Index) Explain(id world.ShapeID, banned uint64, job *world.Job) *plan.W
 
 // obstacles in the order in which they are told.
 var obstacles = []string{
-	"cordoned", "wrong GPU type", "not selected", "tainted", "too small", "kept off by rules", "GPU type over quota",
+	"cordoned", "wrong GPU type", "not selected", "tainted", "kept off by rules", "too small", "GPU type over quota",
 	"reserved for another gang", "short of GPUs", "GPUs too broken up", "short of cpu", "short of memory", "short of another resource",
 	"with room for some",
 }

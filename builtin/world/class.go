@@ -160,12 +160,12 @@ const (
 	MisfitType
 	MisfitSelector
 	MisfitTaint
+	MisfitRule // rules keep the job off, it would not do so itself
 	MisfitSize // the node is too small even when empty
-	MisfitRule // rules keep the job off, else it would fit
 )
 
 func (m Misfit) String() string {
-	return [...]string{"fit", "gpu-type", "selector", "taint", "node-too-small", "rule"}[m]
+	return [...]string{"fit", "gpu-type", "selector", "taint", "rule", "node-too-small"}[m]
 }
 
 // Judge says whether a shape may run on a class.
@@ -185,13 +185,13 @@ func (w *World) Judge(s ShapeID, c ClassID) Misfit {
 			return MisfitTaint
 		}
 	}
+	if shape.Only != nil && (gpu && !shape.accepts(class.GPUType) || !shape.Only.allows(class.Labels)) {
+		return MisfitRule // before size: the request counts GPUs of the one type left
+	}
 	for _, e := range shape.Request {
 		if have, _ := class.Capacity.Get(e.Dim); have < e.Amount {
 			return MisfitSize
 		}
-	}
-	if shape.Only != nil && (gpu && !shape.accepts(class.GPUType) || !shape.Only.allows(class.Labels)) {
-		return MisfitRule
 	}
 	return Fit
 }
