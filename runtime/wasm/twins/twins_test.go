@@ -17,7 +17,23 @@ import (
 	"github.com/musterhq/muster/runtime/wasm/guests"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(closing{m}) }
+
+// modules are loaded once and given new settings between tests.
+var modules = map[string]*wasm.Module{}
+
+// closing closes the modules after the tests and before goroutines are counted.
+type closing struct{ m *testing.M }
+
+func (c closing) Run() int {
+	code := c.m.Run()
+	for _, m := range modules {
+		if err := m.Close(); err != nil {
+			code = 1
+		}
+	}
+	return code
+}
 
 // pair is a guest and its built-in twin, each with the same settings.
 type pair struct {
@@ -52,27 +68,28 @@ var pairs = map[policies.Kind][]pair{
 	},
 }
 
-// load returns both, with settings and claims that agree.
-func load(t *testing.T, p pair) (guest, native policies.Policy) {
+// load returns both, with the same settings.
+func load(t testing.TB, p pair) (guest *wasm.Module, native policies.Policy) {
 	t.Helper()
 	native, err := order.Configured(p.native, p.settings)
 	if err != nil {
 		t.Fatal(err)
 	}
-	bin, err := guests.Build(p.guest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := wasm.Load(t.Context(), bin, wasm.Options{Name: p.guest, Timeout: wasm.NoTimeout, Params: p.settings})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := m.Close(); err != nil {
-			t.Error(err)
+	if modules[p.guest] == nil {
+		bin, err := guests.Build(p.guest)
+		if err != nil {
+			t.Fatal(err)
 		}
-	})
-	return m, native
+		m, err := wasm.Load(t.Context(), bin, wasm.Options{Name: p.guest, Timeout: wasm.NoTimeout})
+		if err != nil {
+			t.Fatal(err)
+		}
+		modules[p.guest] = m
+	}
+	if err := modules[p.guest].Configure(p.settings); err != nil {
+		t.Fatal(err)
+	}
+	return modules[p.guest], native
 }
 
 func TestATwinSaysTheSameOfItself(t *testing.T) {
@@ -179,14 +196,14 @@ func same(t *rapid.T, what string, want, got any) {
 var amounts = rapid.OneOf(
 	rapid.Int64Range(0, 3),
 	rapid.Int64Range(0, 1<<44),
-	rapid.SampledFrom([]int64{-1, 0, 1, math.MaxInt64, math.MaxInt64 - 1, math.MinInt64, 1 << 32, 1000, 600e9, 1<<53 + 1}),
+	rapid.SampledFrom([]int64{-1, 0, 1, math.MaxInt64, math.MaxInt64 - 1, math.MinInt64, 1 << 32, 1000, 60e9, 600e9, 1<<53 + 1}),
 )
 
 func column(t *rapid.T, n int, name string) []int64 {
 	return rapid.SliceOfN(amounts, n, n).Draw(t, name)
 }
 
-// share draws a nullable column whose unknown elements are Unset.
+// measured draws a nullable column whose unknown elements are Unset.
 func measured(t *rapid.T, n int, name string) []int64 {
 	known := rapid.OneOf(rapid.Just(policies.Unset), rapid.Int64Range(0, 1<<33), rapid.Int64Range(0, math.MaxInt64))
 	return rapid.SliceOfN(known, n, n).Draw(t, name)
@@ -213,8 +230,11 @@ func drawJobs(t *rapid.T) *policies.JobBatch {
 func drawQueues(t *rapid.T) *policies.QueueBatch {
 	names := []string{"cpu", "memory", "nvidia.com/gpu", "nvidia.com/gpu:H100"}
 	n, r := rapid.IntRange(1, 16).Draw(t, "queues"), rapid.IntRange(1, len(names)).Draw(t, "resources")
-	draw := column
+	draw, halfLife := column, amounts.Draw(t, "half-life")
+	past := column(t, n, "decayed")
 	if rapid.Bool().Draw(t, "competing") {
+		halfLife = rapid.SampledFrom([]int64{1e9, 604_800e9}).Draw(t, "half-life")
+		past = rapid.SliceOfN(rapid.Int64Range(0, halfLife/10_000), n, n).Draw(t, "decayed")
 		draw = func(t *rapid.T, n int, name string) []int64 {
 			return rapid.SliceOfN(rapid.OneOf(rapid.Int64Range(-1, 40), rapid.Int64Range(0, 60_000)), n, n).Draw(t, name)
 		}
@@ -224,8 +244,8 @@ func drawQueues(t *rapid.T) *policies.QueueBatch {
 		Depth: make([]int64, n), Leaf: flags(t, n, "leaf"), Weight: draw(t, n, "weight"),
 		Priority:   rapid.SliceOfN(rapid.Int64Range(-1, 1), n, n).Draw(t, "priority"),
 		Guaranteed: draw(t, n*r, "guaranteed"), Max: column(t, n*r, "max"),
-		Demand: draw(t, n*r, "demand"), Used: draw(t, n*r, "used"), Decayed: draw(t, n, "decayed"),
-		HalfLife: amounts.Draw(t, "half-life"), Use: make([]int64, n),
+		Demand: draw(t, n*r, "demand"), Used: draw(t, n*r, "used"), Decayed: past,
+		HalfLife: halfLife, Use: make([]int64, n),
 		Entitled: column(t, n*r, "old entitled"), Rank: make([]int64, n),
 	}
 	b.Parent[0] = -1
