@@ -15,39 +15,56 @@ const maxLeaf = 64
 type code struct {
 	funcs   []body
 	edits   []edit
-	regions []int64 // price of each piece of code that is charged as a whole
+	regions []region
+}
+
+// region is a piece of code that is charged as a whole, at its beginning: a function
+// without its loops, or a loop without the loops in it.
+type region struct {
+	price  int64
+	parent int32 // the region around a loop, -1 for a function
+	// noisy says that something in it, or in a loop in it, changes the slice: a call, or
+	// an instruction charged by length. In any other the slice is known in a local.
+	noisy bool
 }
 
 // body is one function. Its region is the code outside of all loops.
 type body struct {
 	start, end int // in the binary: the local declarations, and behind the last end
 	edits      [2]int
-	region     int
-	leaf       bool // no loop, no call, nothing charged by length
+	regions    [2]int // the first is the function
+	fuel       uint32 // index of the local that the meter may add
+	leaf       bool   // no loop, no call, nothing charged by length
+	folded     bool   // its callers pay for it
 }
 
 // edit is a change at an offset of the binary.
 type edit struct {
-	at, skip int // skip bytes are left out
-	kind     editKind
-	arg      uint32
+	at     int
+	skip   int32 // bytes that are left out
+	region int32 // around it
+	arg    uint32
+	kind   editKind
 }
 
 type editKind byte
 
 const (
-	editCharge editKind = iota // arg: region
-	editCall                   // arg: function as it came
-	editRef                    // arg: function as it came
-	editHelper                 // arg: helper
+	editLocals  editKind = iota // the number of local declarations; arg: that number
+	editEntry                   // behind the local declarations
+	editPreload                 // before a loop; arg: the region of the loop
+	editLoop                    // at the head of a loop, region is the loop's
+	editCall                    // arg: function as it came
+	editRef                     // arg: function as it came
+	editHelper                  // arg: helper
 )
 
 // bodies scans and then writes the code section.
 func (w *rewriter) bodies(r *wasmbin.Reader) []byte {
 	at := r.Offset()
 	n := r.Count()
-	if r.Ok() && n != w.defined {
-		r.Fail(at, "%d functions have code, %d are declared", n, w.defined)
+	if r.Ok() && n != len(w.typeOf) {
+		r.Fail(at, "%d functions have code, %d are declared", n, len(w.typeOf))
 	}
 	w.code.funcs = make([]body, 0, n)
 	for ; n > 0 && r.Ok(); n-- {
@@ -65,10 +82,11 @@ type scanner struct {
 	w      *rewriter
 	r      *wasmbin.Reader
 	f      body
-	region int   // that the next instruction belongs to
-	open   []int // the region outside of each open block; the function is one
+	region int   // that the next instruction belongs to; index into code.regions
+	open   []int // the region around each open block; the function is one
 }
 
+// scan reads one body, and notes what is to be changed in it.
 func (w *rewriter) scan(r *wasmbin.Reader) {
 	size := r.Count()
 	from := r.Offset()
@@ -77,12 +95,13 @@ func (w *rewriter) scan(r *wasmbin.Reader) {
 		return
 	}
 	s := &scanner{w: w, r: wasmbin.NewReader(w.bin, from, from+size)}
-	s.f = body{start: from, end: from + size, edits: [2]int{len(w.code.edits)}, leaf: true}
-	s.f.region = s.enter()
-	locals := s.locals()
-	w.code.regions[s.f.region] += w.price.CallSurcharge + locals/4
-	s.edit(s.r.Offset(), 0, editCharge, uint32(s.f.region))
-	s.open = append(s.open[:0], s.f.region)
+	s.f = body{start: from, end: from + size, leaf: true}
+	s.f.edits[0], s.f.regions[0] = len(w.code.edits), len(w.code.regions)
+	s.region = -1
+	s.enter()
+	s.locals()
+	s.edit(s.r.Offset(), 0, editEntry, 0)
+	s.open = append(s.open, s.region)
 	for len(s.open) > 0 && s.r.Ok() {
 		s.instr()
 	}
@@ -92,33 +111,37 @@ func (w *rewriter) scan(r *wasmbin.Reader) {
 	if err, ok := s.r.Err().(*wasmbin.Error); ok {
 		r.Fail(err.Offset, "%s", err.Problem)
 	}
-	s.f.edits[1] = len(w.code.edits)
+	s.f.edits[1], s.f.regions[1] = len(w.code.edits), len(w.code.regions)
 	w.code.funcs = append(w.code.funcs, s.f)
 }
 
-// locals reads the declarations, and returns how many there are.
-func (s *scanner) locals() int64 {
-	total := int64(0)
-	for n := s.r.Count(); n > 0 && s.r.Ok(); n-- {
+// locals reads the declarations. Four locals cost one unit, for their room on the stack.
+func (s *scanner) locals() {
+	at := s.r.Offset()
+	n := s.r.Count()
+	s.edit(at, s.r.Offset()-at, editLocals, uint32(n))
+	total := uint32(0)
+	for ; n > 0 && s.r.Ok(); n-- {
 		at := s.r.Offset()
-		total += int64(s.r.U32())
+		k := s.r.U32()
 		s.r.Byte()
-		if total > maxLocals {
-			s.r.Fail(at, "a function has more than %d locals", maxLocals)
+		if k >= maxLocals || total+k >= maxLocals {
+			s.r.Fail(at, "a function has %d locals or more", maxLocals)
 		}
+		total += k
 	}
-	return total
+	s.f.fuel = total + s.w.params[s.w.typeOf[len(s.w.code.funcs)]]
+	s.w.code.regions[s.region].price += int64(total / 4)
 }
 
-// enter opens a region.
-func (s *scanner) enter() int {
-	s.w.code.regions = append(s.w.code.regions, 0)
+// enter opens a region inside the present one.
+func (s *scanner) enter() {
+	s.w.code.regions = append(s.w.code.regions, region{parent: int32(s.region)})
 	s.region = len(s.w.code.regions) - 1
-	return s.region
 }
 
 func (s *scanner) edit(at, skip int, kind editKind, arg uint32) {
-	s.w.code.edits = append(s.w.code.edits, edit{at, skip, kind, arg})
+	s.w.code.edits = append(s.w.code.edits, edit{at: at, skip: int32(skip), region: int32(s.region), arg: arg, kind: kind})
 }
 
 func (s *scanner) instr() {
@@ -134,7 +157,9 @@ func (s *scanner) instr() {
 	case wasmbin.OpLoop:
 		s.blockType(i)
 		s.open = append(s.open, s.region)
-		s.edit(i.End, 0, editCharge, uint32(s.enter()))
+		s.edit(i.Start, 0, editPreload, uint32(len(s.w.code.regions)))
+		s.enter()
+		s.edit(i.End, 0, editLoop, 0)
 		s.w.report.Loops++
 		s.f.leaf = false
 	case wasmbin.OpEnd:
@@ -145,6 +170,8 @@ func (s *scanner) instr() {
 		price = 0
 	case wasmbin.OpGlobalGet, wasmbin.OpGlobalSet:
 		check(s.r, i.Start, "global", i.Index, s.w.globals)
+	case wasmbin.OpLocalGet, wasmbin.OpLocalSet, wasmbin.OpLocalTee:
+		check(s.r, i.Start, "local", i.Index, s.f.fuel)
 	case wasmbin.OpRefFunc:
 		check(s.r, i.Start, "function", i.Index, s.w.functions)
 		s.w.take(i.Index)
@@ -156,7 +183,7 @@ func (s *scanner) instr() {
 			s.bulk(i, h)
 		}
 	}
-	s.w.code.regions[s.region] += price
+	s.w.code.regions[s.region].price += price
 }
 
 // blockType checks the type of a block. Negative ones are value types.
@@ -172,6 +199,7 @@ func (s *scanner) call(i wasmbin.Instr) int64 {
 	s.f.leaf = false
 	if i.Op == wasmbin.OpCallIndirect {
 		check(s.r, i.Start, "type", i.Index, s.w.types)
+		s.w.code.disturb(s.region)
 		return 1 + s.w.price.CallSurcharge
 	}
 	check(s.r, i.Start, "function", i.Index, s.w.functions)
@@ -204,44 +232,37 @@ func (s *scanner) bulk(i wasmbin.Instr, helper uint32) {
 	}
 	s.edit(i.Start, skip, editHelper, helper)
 	s.w.report.Bulk++
+	s.w.code.disturb(s.region)
 	s.f.leaf = false
 }
 
-// fold takes the charge out of small leaves that are only called directly, and adds it
-// to their callers: they have paid before the call, and nothing goes unpaid.
-func (w *rewriter) fold() {
-}
-
-// emit writes all bodies, the helpers last.
-func (w *rewriter) emit() []byte {
-	c := &w.code
-	w.report.Functions = len(c.funcs)
-	out := make([]byte, 0, len(w.bin)+len(w.bin)/4)
-	out = wasmbin.AppendU(out, uint64(len(c.funcs)+helpers))
-	a := &asm{w: w}
-	for _, f := range c.funcs {
-		a.out = a.out[:0]
-		at := f.start
-		for _, e := range c.edits[f.edits[0]:f.edits[1]] {
-			a.out = append(a.out, w.bin[at:e.at]...)
-			at = e.at + e.skip
-			a.apply(e)
-		}
-		a.out = append(a.out, w.bin[at:f.end]...)
-		out = append(wasmbin.AppendU(out, uint64(len(a.out))), a.out...)
+// disturb makes a region noisy, and those around it.
+func (c *code) disturb(region int) {
+	for i := int32(region); i >= 0 && !c.regions[i].noisy; i = c.regions[i].parent {
+		c.regions[i].noisy = true
 	}
-	return w.helperBodies(out)
 }
 
-func (a *asm) apply(e edit) {
-	switch e.kind {
-	case editCharge:
-		a.charge(a.w.code.regions[e.arg])
-	case editCall:
-		a.index(opCall, a.w.shift(e.arg))
-	case editRef:
-		a.index(byte(wasmbin.OpRefFunc), a.w.shift(e.arg))
-	case editHelper:
-		a.index(opCall, a.w.helper(e.arg))
+// fold takes the charge out of small leaves that are only called directly, and adds it
+// to their callers: they have paid before the call, so nothing goes unpaid. All other
+// calls make their regions noisy.
+func (w *rewriter) fold() {
+	c := &w.code
+	for i := range c.funcs {
+		f := &c.funcs[i]
+		f.folded = f.leaf && c.regions[f.regions[0]].price <= maxLeaf && !w.taken[w.imported+uint32(i)]
+		if f.folded {
+			w.report.Folded++
+		}
+	}
+	for _, e := range c.edits {
+		if e.kind != editCall {
+			continue
+		}
+		if e.arg >= w.imported && c.funcs[e.arg-w.imported].folded {
+			c.regions[e.region].price += c.regions[c.funcs[e.arg-w.imported].regions[0]].price
+		} else {
+			c.disturb(int(e.region))
+		}
 	}
 }

@@ -31,10 +31,8 @@ func (w *rewriter) helper(h uint32) uint32 { return w.functions + 1 + h }
 
 // instructions that only the helpers use.
 const (
-	opI32Eqz      = 0x45
 	opI32Eq       = 0x46
 	opI64LtS      = 0x53
-	opI64GtS      = 0x55
 	opI64Add      = 0x7c
 	opI64Sub      = 0x7d
 	opI64ShrU     = 0x88
@@ -46,7 +44,6 @@ const (
 	opUnreachable = byte(wasmbin.OpUnreachable)
 	opIf          = byte(wasmbin.OpIf)
 	opEnd         = byte(wasmbin.OpEnd)
-	opElse        = byte(wasmbin.OpElse)
 	opReturn      = byte(wasmbin.OpReturn)
 	opCall        = byte(wasmbin.OpCall)
 	opLocalGet    = byte(wasmbin.OpLocalGet)
@@ -57,9 +54,6 @@ const (
 	opI32Const    = byte(wasmbin.OpI32Const)
 	opI64Const    = byte(wasmbin.OpI64Const)
 	opMemoryGrow  = byte(wasmbin.OpMemoryGrow)
-	opBlock       = byte(wasmbin.OpBlock)
-	opBrIf        = byte(wasmbin.OpBrIf)
-	opDrop        = byte(wasmbin.OpDrop)
 )
 
 // asm writes code of the meter.

@@ -15,7 +15,6 @@ type rewriter struct {
 	price  Config
 	report Report
 
-	defined    int    // functions with code
 	newGlobals uint32 // globals, once the global section is read
 	limits     wasmbin.Limits
 	taken      map[uint32]bool // functions that are called from elsewhere than a call
@@ -125,12 +124,17 @@ func (w *rewriter) typeEntries(r *wasmbin.Reader) []byte {
 	n := r.Count()
 	body := r.Offset()
 	for range n {
+		if !r.Ok() {
+			return nil
+		}
 		at := r.Offset()
 		if form := r.Byte(); r.Ok() && form != 0x60 {
 			r.Fail(at, "type form %#x, only functions (0x60) are known", form)
 		}
+		params := r.Count()
+		r.Bytes(params)
 		r.Bytes(r.Count())
-		r.Bytes(r.Count())
+		w.params = append(w.params, uint32(params))
 	}
 	w.types = uint32(n)
 	out := wasmbin.AppendU(nil, uint64(n)+uint64(len(newTypes)))

@@ -13,6 +13,9 @@ type spaces struct {
 	imported  uint32 // functions; the safepoint becomes the next one
 	functions uint32 // imported ones included
 	globals   uint32 // imported ones included
+
+	params []uint32 // of each type
+	typeOf []uint32 // of each function with code
 }
 
 // shift is the index of a function in the module that is written.
@@ -77,10 +80,14 @@ func (w *rewriter) functionTypes(r *wasmbin.Reader) []byte {
 	body := r.Offset()
 	for range n {
 		at := r.Offset()
-		check(r, at, "type", r.U32(), w.types)
+		t := r.U32()
+		check(r, at, "type", t, w.types)
+		if !r.Ok() {
+			return nil
+		}
+		w.typeOf = append(w.typeOf, t)
 	}
 	w.functions += uint32(n)
-	w.defined = n
 	out := wasmbin.AppendU(nil, uint64(n+helpers))
 	out = append(out, w.since(r, body)...)
 	for _, t := range helperTypes {
