@@ -429,7 +429,7 @@ func TestRecordedBatchesAreComparedWithoutAClusterAndUnchanged(t *testing.T) {
 	other, _ := order.Builtin("priority-fifo")
 	c := clock.NewVirtual(0)
 	r, err := Compare(context.Background(), fifo, other, batches, Options{Clock: c})
-	if err != nil || r.Jobs.Batches != 10 || r.Jobs.Different != 9 || r.Queues != nil || r.Active.Name != "fifo" || r.Candidate.Name != "priority-fifo" {
+	if err != nil || r.Jobs.Batches != 10 || r.Jobs.Different != 3 || r.Queues != nil || r.Active.Name != "fifo" || r.Candidate.Name != "priority-fifo" {
 		t.Errorf("%+v, %+v, %v", r, r.Jobs, err)
 	}
 	if after := fmt.Sprintf("%+v", *batches[0].Jobs); after != before {
