@@ -1,0 +1,63 @@
+;; Every immediate that the features of hostabi/abi.md have, once.
+(module
+  (type $pair (func (param i32 i64) (result i64 i32)))
+  (import "h" "f" (func $host (param i32) (result i32)))
+  (global $imported (import "h" "g") i32)
+  (memory (export "memory") 1 4)
+  (table $t 4 funcref)
+  (table $x 2 externref)
+  (global $g (mut i64) (i64.const -9000000000))
+  (global $r funcref (ref.func $swap))
+  (global $v (mut v128) (v128.const i64x2 1 2))
+  (elem (table $t) (i32.const 0) func $swap $host)
+  (elem $passive func $swap $all)
+  (elem $exprs funcref (ref.func $all) (ref.null func))
+  (elem declare func $all)
+  (data (i32.const 8) "active")
+  (data $p "passive")
+  (func $swap (type $pair) local.get 1 local.get 0)
+  (func $all (export "all") (param $n i32) (result i32)
+    (local $f f32) (local $d f64) (local $w v128) (local $o externref)
+    (i64.const 5) (local.get $n)
+    block (param i64 i32) (result i64 i32) end
+    drop drop
+    i32.const 1 i64.const 2
+    loop $l (type $pair) call $swap drop i32.wrap_i64 i64.const 3 i32.const 0 br_if $l drop drop i64.const 1 i32.const 2 end
+    drop drop
+    (block $a (block $b (block $c (br_table $a $b $c (local.get $n)))))
+    (if (result i32) (local.get $n) (then (i32.const 1)) (else (i32.const 2))) drop
+    (drop (select (result externref) (ref.null extern) (local.get $o) (i32.const 0)))
+    (drop (select (i32.const 1) (i32.const 2) (i32.const 0)))
+    (table.set $t (i32.const 2) (ref.func $all))
+    (drop (ref.is_null (table.get $t (i32.const 2))))
+    (drop (table.grow $x (ref.null extern) (i32.const 1)))
+    (drop (table.size $x))
+    (table.fill $x (i32.const 0) (ref.null extern) (i32.const 1))
+    (table.copy $t $t (i32.const 0) (i32.const 1) (i32.const 1))
+    (table.init $t $passive (i32.const 0) (i32.const 0) (i32.const 1))
+    (elem.drop $passive)
+    (memory.init $p (i32.const 0) (i32.const 0) (i32.const 1))
+    (data.drop $p)
+    (memory.copy (i32.const 0) (i32.const 1) (i32.const 2))
+    (memory.fill (i32.const 0) (i32.const 1) (i32.const 2))
+    (drop (memory.grow (i32.const 1)))
+    (drop (memory.size))
+    (global.set $g (i64.add (global.get $g) (i64.const 0x7fffffffffffffff)))
+    (local.set $f (f32.const -0x1p-149))
+    (local.set $d (f64.const nan:0x8000000000001))
+    (drop (i32.trunc_sat_f64_u (local.get $d)))
+    (drop (i64.extend32_s (i64.const -1)))
+    (local.set $w (v128.load offset=4 align=1 (i32.const 0)))
+    (local.set $w (v128.load8_lane 3 (i32.const 0) (local.get $w)))
+    (local.set $w (v128.load32_zero (i32.const 0)))
+    (local.set $w (i8x16.shuffle 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 31 (local.get $w) (global.get $v)))
+    (drop (f64x2.extract_lane 1 (local.get $w)))
+    (local.set $w (f64x2.convert_low_i32x4_u (i32x4.splat (local.get $n))))
+    (v128.store64_lane 1 (i32.const 0) (local.get $w))
+    (drop (call $host (i32.const 300)))
+    (call_indirect $t (type $pair) (i32.const 1) (i64.const 2) (i32.const 0)) drop drop
+    nop
+    (return (i32.const 70000))
+    unreachable
+    call $all)
+)
