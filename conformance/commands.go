@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sort"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/musterhq/muster/builtin/pack"
 	"github.com/musterhq/muster/runtime/ledger"
+	"github.com/musterhq/muster/runtime/reload"
 )
 
 var errNeedsName = errors.New("a name is missing")
@@ -33,6 +35,11 @@ func commands() map[string]command {
 		"policy":       {(*Tale).policy, "policy NAME is library/fifo-reversed mid-cycle: from the next cycle on, queues that name it ask that module; mid-cycle, it comes while the next cycle runs"},
 		"rules":        {(*Tale).rules, "rules: the rules are those in the lines below, in Rego; each package is a file, data KEY a b c is data"},
 		"use":          {(*Tale).use, "use a1..a9 busy=50 idle=10m unknown: the GPUs of jobs are measured; without words behind the names: what is known of them"},
+		"load":         {(*Tale).load, "load NAME library/fifo-reversed shadow: an operator loads that module under the name; shadow, only to be compared with what is there"},
+		"reload":       {operate(func(l *life, name string) (reload.Version, error) { return l.Reload(context.Background(), name) }), "reload NAME: the module is loaded anew"},
+		"rollback":     {operate(func(l *life, name string) (reload.Version, error) { return l.Rollback(name) }), "rollback NAME: the module before it comes back"},
+		"shadow":       {(*Tale).shadow, "shadow NAME: what the candidate beside a policy would have decided differently"},
+		"status":       {(*Tale).status, "status NAME: the versions of a loaded policy"},
 		"history":      {(*Tale).usedBefore, "history: the GPU time that queues have used, decayed"},
 		"run":          {(*Tale).runNow, "run: decide until nothing is left to decide"},
 		"cycle":        {(*Tale).cycleOnce, "cycle: one cycle, its plan told in full"},

@@ -68,6 +68,12 @@ func tellStory(t *testing.T, path string, named map[string]policies.Policy) *Tal
 	t.Helper()
 	tale := NewTale(context.Background(), named)
 	tale.Load = func(source string) (policies.Policy, error) { return loadPolicy(t, source) }
+	tale.Module = moduleOf
+	t.Cleanup(func() {
+		if err := tale.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 		text, err := tale.Play(linesOf(d))
 		if err != nil {
@@ -135,27 +141,36 @@ func loadTwins(t *testing.T) map[string]policies.Policy {
 var broken = map[string]func() []byte{
 	"trap": wasmtest.Trap, "nan": wasmtest.NaN, "loop": wasmtest.Loop, "memory-bomb": wasmtest.MemoryBomb,
 	"five-keys": wasmtest.FiveKeys, "bad-length": wasmtest.BadLength,
+	"no-module": func() []byte { return []byte("this is no module") },
 }
 
-func loadPolicy(t *testing.T, source string) (policies.Policy, error) {
+// moduleOf is the module that stories call library/NAME or broken/NAME.
+func moduleOf(source string) ([]byte, error) {
 	kind, name, _ := strings.Cut(source, "/")
-	opt := wasm.Options{Name: name, Timeout: wasm.NoTimeout}
-	var bin []byte
-	var err error
 	switch kind {
-	case "rogue":
-		return rogue{}, nil
 	case "library":
-		bin, err = guests.Build(name)
+		return guests.Build(name)
 	case "broken":
 		make, ok := broken[name]
 		if !ok {
 			return nil, fmt.Errorf("no broken policy %q", name)
 		}
-		bin, opt.Timeout, opt.MemoryPages = make(), 100*time.Millisecond, 64
+		return make(), nil
 	default:
 		return nil, fmt.Errorf("no policy %q; write library/NAME or broken/NAME", source)
 	}
+}
+
+func loadPolicy(t *testing.T, source string) (policies.Policy, error) {
+	kind, name, _ := strings.Cut(source, "/")
+	if kind == "rogue" {
+		return rogue{}, nil
+	}
+	opt := wasm.Options{Name: name, Timeout: wasm.NoTimeout}
+	if kind == "broken" {
+		opt.Timeout, opt.MemoryPages = 100*time.Millisecond, 64
+	}
+	bin, err := moduleOf(source)
 	if err != nil {
 		return nil, err
 	}

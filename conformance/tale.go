@@ -35,6 +35,8 @@ type Tale struct {
 	// Load finds the policy of a `policy` line ("library/fifo-reversed"); nil if
 	// the teller has none.
 	Load func(source string) (policies.Policy, error)
+	// Module is the module of a `load` line, for the life cycle to load; nil as Load.
+	Module func(source string) ([]byte, error)
 
 	ctx   context.Context
 	clock *clock.Virtual
@@ -51,6 +53,7 @@ type Tale struct {
 	saves       map[string]spec.Duration // job: time to save its work after a notice
 
 	out     narration
+	life    *life             // nil until a story loads a policy
 	chosen  []policies.Policy // by the story itself
 	uses    []plan.PolicyUse  // of the last turn that asked a policy
 	allUses []plan.PolicyUse
@@ -134,6 +137,7 @@ func (t *Tale) turn() loop.Turn {
 	if t.After != nil {
 		t.After(turn)
 	}
+	t.catchUp()
 	return turn
 }
 
