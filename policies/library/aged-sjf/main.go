@@ -19,7 +19,8 @@ const (
 
 func agedShortestFirst(b *joborder.Batch) error {
 	rate, unknown := b.ParamFloat(aging), b.ParamDuration(unknownDuration)
-	keys, wait := b.FloatKey(0), b.Wait
+	n := len(b.Duration)
+	keys, wait := b.FloatKey(0)[:n], b.Wait[:n] // so that the loop checks no bounds
 	for i, duration := range b.Duration {
 		if duration < 0 {
 			duration = unknown

@@ -15,11 +15,12 @@ func init() { joborder.Register(shortestFirst) }
 func main() {}
 
 func shortestFirst(b *joborder.Batch) error {
+	keys := b.Key0[:len(b.Duration)] // a local slice, so that the loop checks no bounds
 	for i, duration := range b.Duration {
 		if duration < 0 {
 			duration = math.MaxInt64
 		}
-		b.Key0[i] = duration
+		keys[i] = duration
 	}
 	return nil
 }
