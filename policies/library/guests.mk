@@ -4,7 +4,7 @@
 # and usable by itself from the repository's root: make -f policies/library/guests.mk guests
 
 GUESTS := $(patsubst policies/library/%/main.go,%,$(wildcard policies/library/*/main.go))
-GUEST_SDK := $(shell find sdk/go -name '*.go' ! -name '*_test.go') sdk/go/go.mod policies/library/go.mod
+GUEST_SDK := $(shell find sdk/go policies/library/internal -name '*.go' ! -name '*_test.go') sdk/go/go.mod policies/library/go.mod
 GUEST_ANNOTATE := $(shell find runtime/manifest -name '*.go' ! -name '*_test.go')
 
 .PHONY: guests

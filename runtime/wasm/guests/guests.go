@@ -65,6 +65,7 @@ func upToDate(root, name, path string) bool {
 	patterns := []string{
 		filepath.Join(root, "policies", "library", name, "*.go"),
 		filepath.Join(root, "policies", "library", name, "policy.yaml"),
+		filepath.Join(root, "policies", "library", "internal", "*", "*.go"),
 		filepath.Join(root, "sdk", "go", "*.go"),
 		filepath.Join(root, "sdk", "go", "*", "*.go"),
 	}
