@@ -71,12 +71,15 @@ test_rust() {
 	"$rustc" --edition 2021 --crate-type rlib --crate-name muster --out-dir "$scratch" sdk/rust/src/lib.rs
 	"$rustc" --edition 2021 --test --extern "muster=$scratch/libmuster.rlib" -o "$scratch/policy_test" policies/examples/aged-sjf/rust/src/lib.rs
 	"$scratch/policy_test" -q
+	"$rustc" --edition 2021 --test --extern "muster=$scratch/libmuster.rlib" -o "$scratch/golden_test" sdk/rust/tests/golden.rs
+	"$scratch/golden_test" -q
 }
 
 test_assemblyscript() {
 	project policies/examples/aged-sjf/assemblyscript
-	cp $as/sdk.test.mjs $as/sdk_policy.ts "$scratch/project"
+	cp $as/sdk.test.mjs "$scratch/project"
 	cp $as/sdk_policy.ts "$scratch/project/assembly"
+	cp -r hostabi/testdata "$scratch/project"
 	ln -s "$PWD/$as/node_modules" "$scratch/project/node_modules"
 	(cd "$scratch/project" && node --test --test-reporter=dot .)
 }

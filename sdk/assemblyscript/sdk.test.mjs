@@ -2,6 +2,7 @@
 // out, where the SDK is the folder muster.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { before, test } from "node:test";
 import { jobs, load, queues, victims } from "./muster/testing/host.mjs";
 
@@ -123,4 +124,23 @@ test("an arena is aligned, may grow, and is refused beyond 1 GiB", async () => {
   }
   assert.equal(fresh.reserve(0xffffffff), 0);
   assert.deepEqual(fresh.run(batch()).order, [3, 1, 0, 2]);
+});
+
+test("the host's own batches are read", () => {
+  const keys = (bytes) => {
+    const v = new DataView(bytes.buffer), stride = v.getUint32(32, true);
+    for (let d = v.getUint32(28, true); ; d += stride) {
+      if (v.getUint32(d, true) === 0x0181) return [0, 8, 16].map((i) => v.getBigInt64(v.getUint32(d + 8, true) + i, true));
+    }
+  };
+  for (const name of ["example", "later"]) {
+    const { status, bytes } = policy.raw("job_order", new Uint8Array(readFileSync(`testdata/${name}.mbatch`)));
+    assert.equal(status, 0, name);
+    assert.deepEqual(keys(bytes), [5n, -101n, -1n], name);
+  }
+  // Version 1.0 had no labels: this policy refuses it, and says so in the host's batch.
+  const { status, bytes } = policy.raw("job_order", new Uint8Array(readFileSync("testdata/v1.0.mbatch")));
+  const error = new DataView(bytes.buffer).getUint32(80, true), size = new DataView(bytes.buffer).getUint32(88, true);
+  assert.equal(status, 2);
+  assert.equal(new TextDecoder().decode(bytes.slice(error, error + size)), "größer 🙂 columns are missing");
 });

@@ -120,7 +120,7 @@ typedef struct {
 	/* Part of the job's GPUs that was measured to be busy; unknown is to be read as busy (in fixed
 	 * point, 2^32 being the whole). On the wire: job.use. */
 	MUSTER_INPUT int64_t *use;
-	MUSTER_INPUT uint8_t *use_known; /* for muster_known; NULL if all are known */
+	MUSTER_INPUT uint8_t *use_known; /* for MUSTER_KNOWN; NULL if all are known */
 	/* Name of the job's user. On the wire: job.user_name. */
 	MUSTER_INPUT uint32_t *user_name; /* indices for muster_text */
 	/* First sort key: the host sorts ascending by key0, then key1, key2, key3, then submit, then
@@ -183,7 +183,7 @@ typedef struct {
 	/* How much of the queue's GPUs was measured to be busy; unknown is to be read as all of them
 	 * (in milli-GPU). On the wire: queue.use. */
 	MUSTER_INPUT int64_t *use;
-	MUSTER_INPUT uint8_t *use_known; /* for muster_known; NULL if all are known */
+	MUSTER_INPUT uint8_t *use_known; /* for MUSTER_KNOWN; NULL if all are known */
 	/* What the queue should hold now, not negative (in base units of the resource; row i has
 	 * elements i*R to (i+1)*R; output). On the wire: queue.entitled. */
 	int64_t *entitled;
@@ -236,11 +236,11 @@ typedef struct {
 	/* Part of the unit's GPUs that was measured to be busy; unknown is to be read as busy (in
 	 * fixed point, 2^32 being the whole). On the wire: victim.use. */
 	MUSTER_INPUT int64_t *use;
-	MUSTER_INPUT uint8_t *use_known; /* for muster_known; NULL if all are known */
+	MUSTER_INPUT uint8_t *use_known; /* for MUSTER_KNOWN; NULL if all are known */
 	/* For how long none of the unit's GPUs did anything; unknown is to be read as busy (in ns). On
 	 * the wire: victim.idle. */
 	MUSTER_INPUT int64_t *idle;
-	MUSTER_INPUT uint8_t *idle_known; /* for muster_known; NULL if all are known */
+	MUSTER_INPUT uint8_t *idle_known; /* for MUSTER_KNOWN; NULL if all are known */
 	/* Price of the eviction, not negative: the host evicts the set with the smallest sum (output).
 	 * On the wire: victim.cost. */
 	int64_t *cost;
@@ -252,7 +252,10 @@ typedef struct {
 
 /* ---- Reading a batch ------------------------------------------------------------- */
 
-/* Whether element i of a nullable column is known. An unknown element is MUSTER_UNSET. */
+/* Whether element i of a nullable column is there and known: MUSTER_KNOWN(b, use, i). An
+ * unknown element is MUSTER_UNSET. */
+#define MUSTER_KNOWN(b, column, i) ((b)->column != NULL && muster_known((b)->column##_known, (i)))
+
 static inline int muster_known(const uint8_t *bitmap, uint32_t i) {
 	return bitmap == NULL || (bitmap[i / 8] >> (i % 8) & 1);
 }
@@ -372,6 +375,13 @@ static inline void muster_descending(muster_jobs *b, uint32_t i) {
 	if (b->key_format != NULL)
 		*b->key_format |= 2u << 2 * i;
 }
+
+/* Gives row i a reason, its place in policy.yaml's table: MUSTER_REASON(b, i, 1). */
+#define MUSTER_REASON(b, i, place)                                                                  \
+	do {                                                                                        \
+		if ((b)->reason != NULL)                                                            \
+			(b)->reason[i] = (place);                                                   \
+	} while (0)
 
 /* ---- Opening a batch ------------------------------------------------------------- */
 

@@ -26,11 +26,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int muster_test_failures;
+static int muster_test_checks, muster_test_failures;
 
 /* Prints a condition that does not hold, with its place. */
 #define MUSTER_CHECK(condition)                                                                     \
 	do {                                                                                        \
+		muster_test_checks++;                                                               \
 		if (!(condition)) {                                                                 \
 			muster_test_failures++;                                                     \
 			fprintf(stderr, "%s:%d: %s does not hold\n", __FILE__, __LINE__, #condition); \
@@ -39,8 +40,7 @@ static int muster_test_failures;
 
 /* Says how it went; what main returns. */
 static inline int muster_test_report(void) {
-	if (muster_test_failures != 0)
-		fprintf(stderr, "%d checks failed\n", muster_test_failures);
+	fprintf(stderr, "%d checks, %d failed\n", muster_test_checks, muster_test_failures);
 	return muster_test_failures != 0;
 }
 

@@ -80,7 +80,8 @@ static int is(muster_str s, const char *want) {
 static muster_status by_priority(muster_jobs *b) {
 	MUSTER_CHECK(b->call.n == 2 && b->call.now == 99 && b->call.cycle == 7);
 	MUSTER_CHECK(is(b->queue, "root.a") && b->submit == NULL && b->use[0] == 11);
-	MUSTER_CHECK(muster_known(b->use_known, 0) && !muster_known(b->use_known, 1));
+	MUSTER_CHECK(MUSTER_KNOWN(b, use, 0) && !MUSTER_KNOWN(b, use, 1));
+	MUSTER_REASON(b, 1, 3); // the batch has no reasons
 	MUSTER_CHECK(muster_param_i64(&b->call, 0, 3) == -5 && muster_param_f64(&b->call, 1, 3) == 1.5);
 	MUSTER_CHECK(muster_param_i64(&b->call, 2, 3) == 3 && muster_param_bool(&b->call, 0, 0) == 1);
 	const uint32_t *label = muster_label(b, 1);
@@ -152,7 +153,7 @@ static void bytes_that_are_no_batch_are_bad_input(void) {
 static muster_status reads_all(muster_jobs *b) {
 	volatile uint64_t sum = 0;
 	for (uint32_t i = 0; i < b->call.n; i++)
-		sum += (uint64_t)(b->priority ? b->priority[i] : 0) + (uint64_t)(b->use && muster_known(b->use_known, i) ? b->use[i] : 0);
+		sum += (uint64_t)(b->priority ? b->priority[i] : 0) + (uint64_t)(MUSTER_KNOWN(b, use, i) ? b->use[i] : 0);
 	for (uint32_t i = 0; i < 4; i++)
 		sum += muster_text(&b->call, i).len + (muster_label(b, i) != NULL && b->call.n > 0 ? muster_label(b, i)[b->call.n - 1] : 0);
 	for (uint32_t i = 0; i < b->call.param_count; i++)
@@ -181,7 +182,47 @@ static void no_bytes_lead_outside_of_the_batch(void) {
 	MUSTER_CHECK(opened > 100 && opened < 19000);
 }
 
-int main(void) {
+// golden reads a batch of hostabi/testdata, which the host's own encoder wrote.
+static unsigned char *golden(const char *dir, const char *name, uint32_t *size) {
+	char path[1024];
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	FILE *f = fopen(path, "rb");
+	unsigned char *b = aligned_alloc(64, 4096);
+	if (f == NULL || b == NULL) {
+		perror(path);
+		exit(2);
+	}
+	*size = (uint32_t)fread(b, 1, 4096, f);
+	fclose(f);
+	return b;
+}
+
+static void the_hosts_own_batches_are_read(const char *dir) {
+	static const char *const names[] = {"example.mbatch", "later.mbatch"};
+	for (int i = 0; i < 2; i++) {
+		uint32_t size;
+		unsigned char *bytes = golden(dir, names[i], &size);
+		muster_jobs b;
+		MUSTER_CHECK(muster_open_jobs(&b, bytes, size) == MUSTER_OK);
+		MUSTER_CHECK(b.call.n == 3 && b.call.now == 1000 && b.call.seed == 42 && b.call.cycle == 7);
+		MUSTER_CHECK(b.priority[0] == 5 && b.priority[1] == -1 && b.priority[2] == 7 && b.wait == NULL && b.key0 != NULL);
+		MUSTER_CHECK(MUSTER_KNOWN(&b, use, 0) && !MUSTER_KNOWN(&b, use, 1) && MUSTER_KNOWN(&b, use, 2) && b.use[1] == MUSTER_UNSET);
+		MUSTER_CHECK(b.call.param_count == 2 && muster_param_f64(&b.call, 0, 0) == 1.5 && is(muster_text(&b.call, muster_param_text(&b.call, 1)), "gold"));
+		const uint32_t *team = muster_label(&b, 0);
+		MUSTER_CHECK(is(muster_text(&b.call, team[0]), "silver") && team[1] == MUSTER_NO_TEXT && team[2] == muster_param_text(&b.call, 1));
+		MUSTER_CHECK(muster_label(&b, 1) == NULL && muster_param_text(&b.call, 2) == MUSTER_NO_TEXT);
+		free(bytes);
+	}
+	uint32_t size;
+	unsigned char *bytes = golden(dir, "v1.0.mbatch", &size);
+	muster_jobs b;
+	MUSTER_CHECK(muster_open_jobs(&b, bytes, size) == MUSTER_OK && b.call.n == 3 && is(b.queue, "root.research"));
+	MUSTER_CHECK(b.wait[0] == 30 && b.wait[1] == 20 && b.wait[2] == 10 && b.use == NULL && b.user_name == NULL && b.call.param_count == 0);
+	free(bytes);
+}
+
+int main(int argc, char **argv) {
+	the_hosts_own_batches_are_read(argc > 1 ? argv[1] : "hostabi/testdata");
 	a_policy_sees_the_batch_and_its_answer_is_in_the_batch(32);
 	a_policy_sees_the_batch_and_its_answer_is_in_the_batch(64);
 	a_refusal_leaves_its_text_as_far_as_there_is_room();

@@ -79,6 +79,11 @@ export function known(bitmap: usize, i: i32): bool {
   return bitmap == 0 || ((load<u8>(bitmap + (<usize>i >> 3)) >> <u8>(i & 7)) & 1) != 0;
 }
 
+/** Gives row i a reason, its place in policy.yaml's table: reason(b.reason, i, 1). */
+export function reason(column: U32s | null, i: i32, place: u32): void {
+  if (column) column.set(i, place);
+}
+
 /** What is common to the batches of all kinds. */
 export abstract class Batch {
   /** OK, or what to return at once: the bytes are no batch of this kind. */

@@ -7,7 +7,7 @@ import { Jobs } from "./columns";
 
 export {
   OK, ABSTAIN, BAD_INPUT, BAD_PARAMS, INTERNAL, UNSET, NO_MAX, ONE, NO_TEXT,
-  I64s, F64s, U32s, I32s, U8s, Scratch, known, log, count, muster_abi_v1, muster_reserve,
+  I64s, F64s, U32s, I32s, U8s, Scratch, known, reason, log, count, muster_abi_v1, muster_reserve,
 } from "./batch";
 export { Jobs, Queues, Victims } from "./columns";
 

@@ -366,7 +366,19 @@ impl<'a> Call<'a> {
     }
 }
 
+impl<'a> crate::Victims<'a> {
+    /// Gives a row a reason, its place in policy.yaml's table.
+    pub fn explain(&mut self, row: usize, place: u32) {
+        self.reason.get_mut(row).into_iter().for_each(|r| *r = place);
+    }
+}
+
 impl<'a> crate::Jobs<'a> {
+    /// Gives a row a reason, its place in policy.yaml's table.
+    pub fn explain(&mut self, row: usize, place: u32) {
+        self.reason.get_mut(row).into_iter().for_each(|r| *r = place);
+    }
+
     /// Says how many key columns to sort by, 1 to 4; it is 1 if a policy says nothing.
     pub fn set_keys(&mut self, count: u32) {
         self.key_count.iter_mut().for_each(|c| *c = count);
