@@ -228,6 +228,7 @@ func lengthHelper(op wasmbin.Op) (uint32, bool) {
 func (s *scanner) bulk(i wasmbin.Instr, helper uint32) {
 	skip := 0
 	if helper == helperGrow {
+		check(s.r, i.Start, "memory", 0, s.w.memories)
 		skip = i.End - i.Start // the helper grows
 	}
 	s.edit(i.Start, skip, editHelper, helper)

@@ -109,6 +109,10 @@ func (w *rewriter) helperBodies(out []byte) []byte {
 			a.op(1, 1, byte(wasmbin.I64)).index(opLocalGet, 0).op(opI64ExtendU)
 			a.i64(log2(elementBytes)).op(opI64Shl).i64(log2(w.price.BulkBytes)).op(opI64ShrU).chargeTop(1).index(opLocalGet, 0)
 		case helperGrow:
+			if w.memories == 0 {
+				a.op(0).index(opLocalGet, 0) // nothing calls it
+				break
+			}
 			a.grow()
 		}
 		a.op(opEnd)

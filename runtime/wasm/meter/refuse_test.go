@@ -69,6 +69,9 @@ func TestAModuleThatCouldReachTheMeterIsRefused(t *testing.T) {
 		{"it exports the global of the meter", "global 1 does not exist", small(end, map[wasmbin.SectionID][]byte{wasmbin.SecExport: named("x", 3, 1)})},
 		{"it exports a helper", "function 1 does not exist", small(end, map[wasmbin.SectionID][]byte{wasmbin.SecExport: named("x", 0, 1)})},
 		{"it starts in a helper", "function 1 does not exist", small(end, map[wasmbin.SectionID][]byte{wasmbin.SecStart: {1}})},
+		{"it grows a memory that it has not", "memory 0 does not exist", slices.Concat(wasmbin.AppendHead(nil), []byte{
+			1, 4, 1, 0x60, 0, 0, 3, 2, 1, 0, 10, 9, 1, 7, 0, 0x41, 0, 0x40, 0, 0x1a, 0x0b,
+		})},
 		{"it puts a helper into a table", "function 1 does not exist", small(end, map[wasmbin.SectionID][]byte{
 			wasmbin.SecTable: {1, 0x70, 0, 1}, wasmbin.SecElement: {1, 0, 0x41, 0, 0x0b, 1, 1},
 		})},
@@ -178,6 +181,7 @@ func TestBulkInstructionsPayByLengthAndTheLongestStopsAtOnce(t *testing.T) {
 func FuzzInstrument(f *testing.F) {
 	f.Add(small([]byte{0x0b}, nil))
 	f.Add(small([]byte{0x03, 0x40, 0x0c, 0, 0x0b, 0x0b}, nil))
+	f.Add(wasmbin.AppendHead(nil))
 	f.Add(wasmtest.Good())
 	f.Add(wasmtest.Chatty())
 	f.Add(read(f, "testdata/bench.wasm"))

@@ -45,7 +45,7 @@ var steps = []step{
 	{wasmbin.SecImport, true, (*rewriter).imports},
 	{wasmbin.SecFunction, true, (*rewriter).functionTypes},
 	{wasmbin.SecTable, false, (*rewriter).tables},
-	{wasmbin.SecMemory, false, nil},
+	{wasmbin.SecMemory, false, (*rewriter).memory},
 	{wasmbin.SecGlobal, true, (*rewriter).globalEntries},
 	{wasmbin.SecExport, true, (*rewriter).exports},
 	{wasmbin.SecStart, false, (*rewriter).start},

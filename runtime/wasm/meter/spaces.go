@@ -13,6 +13,7 @@ type spaces struct {
 	imported  uint32 // functions; the safepoint becomes the next one
 	functions uint32 // imported ones included
 	globals   uint32 // imported ones included
+	memories  uint32 // imported ones included
 
 	params []uint32 // of each type
 	typeOf []uint32 // of each function with code
@@ -65,6 +66,7 @@ func (w *rewriter) importEntry(r *wasmbin.Reader) {
 		w.tableLimits(r)
 	case wasmbin.Memory:
 		r.Limits()
+		w.memories++
 	case wasmbin.Global:
 		r.Byte()
 		r.Byte()
@@ -94,6 +96,17 @@ func (w *rewriter) functionTypes(r *wasmbin.Reader) []byte {
 		out = wasmbin.AppendU(out, uint64(w.types)+uint64(t))
 	}
 	return out
+}
+
+// memory copies the memory section.
+func (w *rewriter) memory(r *wasmbin.Reader) []byte {
+	from := r.Offset()
+	n := r.Count()
+	for range n {
+		r.Limits()
+	}
+	w.memories += uint32(n)
+	return w.since(r, from)
 }
 
 // tables copies the table section with limits that hold.
@@ -135,7 +148,7 @@ func (w *rewriter) tableLimits(r *wasmbin.Reader) wasmbin.Limits {
 	return l
 }
 
-// globalTypes copies the global section, and appends the two of the meter.
+// globalEntries copies the global section, and appends the two of the meter.
 func (w *rewriter) globalEntries(r *wasmbin.Reader) []byte {
 	n := r.Count()
 	out := wasmbin.AppendU(nil, uint64(n)+2)

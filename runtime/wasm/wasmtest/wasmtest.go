@@ -77,34 +77,6 @@ func GoodWithMetadata(json string) []byte {
 // Trap executes unreachable.
 func Trap() []byte { return all(asm{opUnreachable}).bytes() }
 
-// TrapOutOfBounds writes outside of its memory.
-func TrapOutOfBounds() []byte { return all(code(i32(-8), i64(1), store64(), ok)).bytes() }
-
-// Loop never returns.
-func Loop() []byte { return all(code(opLoop, typeVoid, opBr, 0, opEnd, ok)).bytes() }
-
-// Recursion calls itself until the stack is full.
-func Recursion() []byte {
-	m := guest(nil, nil, nil)
-	for i := 3; i < 6; i++ {
-		m.funcs[i].body = code(get(0), call(i))
-	}
-	return m.bytes()
-}
-
-// MemoryBomb takes all the memory that it can get, and then traps.
-func MemoryBomb() []byte {
-	return all(code(
-		opLoop, typeVoid,
-		i32(16), opMemoryGrow, 0, i32(-1), opI32Eq, opI32Eqz, opBrIf, 0,
-		opEnd, opUnreachable,
-	)).bytes()
-}
-
-// NaN answers a float key that is not a number; as fairness and as victim costs,
-// which have no floats, a negative number.
-func NaN() []byte { return floats(math.NaN()).bytes() }
-
 // Infinity is NaN with an infinite key.
 func Infinity() []byte { return floats(math.Inf(-1)).bytes() }
 
