@@ -9,37 +9,43 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 missing=()
-# want PACKAGE FILE…: the package is missing if one of the files is.
-want() {
-	local package=$1 file
-	shift
-	for file in "$@"; do
-		[ -e "$file" ] || { missing+=("$package"); return; }
-	done
+# want PACKAGE FILE: the package is missing if the file is.
+want() { [ -e "$2" ] || missing+=("$1"); }
+
+# install_missing installs the packages noted so far.
+updated=
+install_missing() {
+	[ ${#missing[@]} -gt 0 ] || return 0
+	local sudo=
+	[ "$(id -u)" = 0 ] || sudo=sudo
+	echo "toolchains: installing ${missing[*]}"
+	command -v apt-get >/dev/null || { echo "toolchains: there is no apt-get here; install them by hand" >&2; exit 1; }
+	[ -n "$updated" ] || $sudo apt-get update -qq
+	updated=1
+	$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
+	missing=()
 }
 
 want gcc /usr/bin/cc
+want make /usr/bin/make
 want clang-16 /usr/bin/clang-16
 want lld-16 /usr/bin/wasm-ld-16
 want rustc /usr/bin/rustc
 want libstd-rust-dev-wasm32 /usr/lib/rustlib/wasm32-unknown-unknown/lib
 command -v node >/dev/null || missing+=(nodejs)
-command -v npm >/dev/null || missing+=(npm)
+install_missing
+command -v npm >/dev/null || missing+=(npm) # some packages of node bring it along
+install_missing
 
-if [ ${#missing[@]} -gt 0 ]; then
-	echo "toolchains: installing ${missing[*]}"
-	sudo=
-	[ "$(id -u)" = 0 ] || sudo=sudo
-	command -v apt-get >/dev/null || { echo "toolchains: there is no apt-get here; install them by hand" >&2; exit 1; }
-	$sudo apt-get update -qq
-	$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
-fi
+# Debian bookworm has node 18; the compiler says that it wants 20.
+major=$(node --version | sed -E 's/^v([0-9]+).*/\1/')
+[ "$major" -ge 20 ] || echo "toolchains: node is $(node --version), the AssemblyScript compiler asks for 20: if it fails, install a newer one"
 
-# npm ci is slow, so it runs only where the lock file is newer than what it wrote.
+# npm ci is slow, so it runs only where the lock file is not the one of the last time.
 as=sdk/assemblyscript
-if [ -e $as/package-lock.json ] && ! cmp -s $as/package-lock.json $as/node_modules/.muster-lock; then
+if ! cmp -s $as/package-lock.json $as/node_modules/.muster-lock; then
 	echo "toolchains: installing the AssemblyScript compiler into $as/node_modules"
-	(cd $as && npm ci --no-audit --no-fund --loglevel=error)
+	(cd $as && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error)
 	cp $as/package-lock.json $as/node_modules/.muster-lock
 fi
 echo "toolchains: ok"
