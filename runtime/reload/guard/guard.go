@@ -56,6 +56,7 @@ type Policy struct {
 	tap   atomic.Pointer[Tap]
 	gone  [kinds]error // answers after Close
 
+	lastFuel atomic.Int64
 	inFlight atomic.Int64
 	closing  atomic.Bool
 	idle     chan struct{} // gets a token when the last call leaves a closing policy
@@ -138,7 +139,7 @@ func (g *Policy) ScoreJobs(ctx context.Context, b *policies.JobBatch) error {
 	err := g.inner.ScoreJobs(ctx, b)
 	g.answered(b.Now, err)
 	if tap != nil {
-		tap.Jobs(b, err, g.since(start), g.fuel())
+		tap.Jobs(b, err, g.since(start), g.LastFuel())
 	}
 	return err
 }
@@ -153,7 +154,7 @@ func (g *Policy) Entitle(ctx context.Context, b *policies.QueueBatch) error {
 	err := g.inner.Entitle(ctx, b)
 	g.answered(b.Now, err)
 	if tap != nil {
-		tap.Queues(b, err, g.since(start), g.fuel())
+		tap.Queues(b, err, g.since(start), g.LastFuel())
 	}
 	return err
 }
@@ -168,7 +169,7 @@ func (g *Policy) CostVictims(ctx context.Context, b *policies.VictimBatch) error
 	err := g.inner.CostVictims(ctx, b)
 	g.answered(b.Now, err)
 	if tap != nil {
-		tap.Victims(b, err, g.since(start), g.fuel())
+		tap.Victims(b, err, g.since(start), g.LastFuel())
 	}
 	return err
 }
@@ -191,12 +192,8 @@ func (g *Policy) since(start int64) int64 {
 	return g.opt.Now() - start
 }
 
-func (g *Policy) fuel() int64 {
-	if m, ok := g.inner.(metered); ok {
-		return m.LastFuel()
-	}
-	return 0
-}
+// LastFuel is what the last call used, 0 if the policy was not asked or does not know.
+func (g *Policy) LastFuel() int64 { return g.lastFuel.Load() }
 
 // enter counts a call in, or says why there is none. After a nil, leave must follow.
 func (g *Policy) enter(now int64, k policies.Kind) error {
@@ -209,6 +206,7 @@ func (g *Policy) enter(now int64, k policies.Kind) error {
 	admitted, change := g.meter.admit(now)
 	if !admitted {
 		g.stats.Skipped++
+		g.lastFuel.Store(0)
 		err := g.refuse[slot(k)]
 		g.mu.Unlock()
 		g.leave()
@@ -231,6 +229,9 @@ func (g *Policy) leave() {
 
 // answered takes one answer into account.
 func (g *Policy) answered(now int64, err error) {
+	if m, ok := g.inner.(metered); ok {
+		g.lastFuel.Store(m.LastFuel())
+	}
 	if errors.Is(err, policies.ErrNotImplemented) {
 		return
 	}

