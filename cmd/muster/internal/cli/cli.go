@@ -82,6 +82,7 @@ func (a *app) root() *cobra.Command {
   muster check policy bin/policies/fifo.wasm`,
 			a.checkConfig(), a.checkTrace(), a.checkPolicy()),
 		a.policy(),
+		a.conformance(),
 		a.version())
 	root.SetIn(a.in)
 	root.SetOut(a.out) // before completion is added: it keeps the stream

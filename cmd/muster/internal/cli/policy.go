@@ -26,7 +26,9 @@ func (a *app) policy() *cobra.Command {
   muster policy new my-order --lang go
   muster policy build my-order`,
 		a.policyNew(), a.policyBuild(), a.policyAnnotate(), a.policyInspect(), a.policyCheck(), a.policyTest(),
-		a.policyRun(), a.policyBench())
+		a.policyRun(), a.policyBench(), a.policyDiff(),
+		a.policySign(), a.policyVerify(), a.policyPush(), a.policyPull(),
+		a.policyLoad(), a.policyRollback(), a.policyPromote(), a.policyStatus())
 }
 
 func (a *app) tools() author.Tools {

@@ -222,3 +222,12 @@ func named(q *spec.Queue, n Names) *spec.Queue {
 	}
 	return &c
 }
+
+// Fixed gives a set of policies that are there already, and a tree whose queues name
+// them.
+func Fixed(tree spec.Tree, n Names, known map[string]policies.Policy) (cycle.Set, spec.Tree) {
+	if tree.Root != nil {
+		tree.Root = named(tree.Root, n)
+	}
+	return cycle.Set{Named: known}, tree
+}
