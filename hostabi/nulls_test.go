@@ -137,6 +137,7 @@ func TestDecodeRefusesBitmapsThatBreakTheLayout(t *testing.T) {
 		{"a bitmap of a column that is not nullable", func(b []byte) { b[at+5] &^= 1 }, "not nullable"},
 		{"nullable, but the schema says no", func(b []byte) { b[at-32*8+5] |= 1 }, "nullable differs"},
 		{"a column of another kind", func(b []byte) { b[at+1] = 1; b[at] = 0x14 }, "a column of job_order"},
+		{"elements inside of the header", func(b []byte) { binary.LittleEndian.PutUint32(b[at+8:], 64) }, "outside the batch"},
 		{"a label in a batch of victims", func(b []byte) { binary.LittleEndian.PutUint32(b[at:], 0x01000000) }, "a column of job_order"},
 	} {
 		b := slices.Clone(good)
@@ -174,6 +175,22 @@ func TestEachLabelOfTheMetadataIsAColumnOfTexts(t *testing.T) {
 	_, tier := decoded(t, buf, hostabi.LabelBase+1)
 	if _, ok := b.Text(tier, 0); ok || tier.Flags&hostabi.FlagAbsent == 0 {
 		t.Error("a label without values has a text")
+	}
+}
+
+func TestSpareBitsOfABitmapAreSentAsZeros(t *testing.T) {
+	f := frame(hostabi.KindVictimCosts, 3, 1, 6)
+	part(t, f, hostabi.VictimUse).Valid = []byte{0xff}
+	if _, c := decoded(t, encode(t, f), hostabi.VictimUse); !slices.Equal(c.Validity, []byte{0b111}) {
+		t.Errorf("bitmap %b", c.Validity)
+	}
+}
+
+// An id after the last label is a column of a later version: kept, and not judged.
+func TestIdsAfterTheLastLabelAreNoLabels(t *testing.T) {
+	last, next := hostabi.LabelBase+hostabi.MaxLabels-1, hostabi.LabelBase+hostabi.MaxLabels
+	if last.String() != "job.label 63" || next.String() != "0x1000040" {
+		t.Errorf("%s %s", last, next)
 	}
 }
 
