@@ -26,10 +26,17 @@ type answer struct {
 // fillers are what output columns hold before a call: a policy must overwrite it.
 var fillers = [2]int64{-7, 1 << 40}
 
-// ask makes one call. The batch's inputs are lent to the policy as they are.
-func ask(ctx context.Context, p policies.Policy, b gen.Batch, filler int64) answer {
-	var a answer
+// ask makes one call. The batch's inputs are lent to the policy as they are. A policy in
+// Go that panics has trapped.
+func ask(ctx context.Context, p policies.Policy, b gen.Batch, filler int64) (a answer) {
 	in := p.Info()
+	defer func() {
+		if v := recover(); v != nil {
+			a = answer{code: policies.CodeTrap, err: &policies.CallError{
+				Policy: in.Name, Kind: b.Kind(), Code: policies.CodeTrap, Detail: fmt.Sprint("panic: ", v),
+			}}
+		}
+	}()
 	switch {
 	case b.Jobs != nil:
 		j := *b.Jobs

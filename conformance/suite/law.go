@@ -74,7 +74,7 @@ type test interface {
 
 // Laws lists all laws in the order of the reports.
 func Laws() []Law {
-	return slices.Concat(loadLaws(), purityLaws(), totalityLaws(), boundsLaws(), moduleLaws(), orderLaws(), fairnessLaws(), victimLaws(), hostLaws())
+	return slices.Concat(loadLaws(), purityLaws(), totalityLaws(), boundsLaws(), moduleLaws(), orderLaws(), fairnessLaws(), victimLaws(), twinLaws(), hostLaws())
 }
 
 // breach is a broken law, before it is known how small a batch breaks it.

@@ -18,10 +18,10 @@ func untouched(c *caseOf, b gen.Batch) *breach {
 	if c.module != nil {
 		return untouchedRaw(c, b)
 	}
-	before := b.Clone()
-	c.ask(b)
-	if !gen.Same(before, b) {
-		return broken("an input column has changed: " + firstChange(before, b))
+	lent := b.Clone()
+	c.ask(lent)
+	if !gen.Same(b, lent) {
+		return broken("an input column has changed: " + firstChange(b, lent))
 	}
 	return nil
 }

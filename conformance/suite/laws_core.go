@@ -131,6 +131,9 @@ func sameInFreshInstance(c *caseOf, b gen.Batch) *breach {
 		return nil // no way to make one; a module that no longer loads fails elsewhere
 	}
 	defer done()
+	for i := range mixedRows {
+		c.ask(gen.Of(b.Kind(), c.rnd, mixedRows[i], c.info))
+	}
 	if d := c.ask(b).differs(ask(c.ctx, p, b, fillers[0])); d != "" {
 		return broken("in a new instance: " + d)
 	}

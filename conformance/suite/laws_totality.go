@@ -45,7 +45,7 @@ func everyRow(c *caseOf, b gen.Batch) *breach {
 // sizesOf are the rows of totality/sizes.
 func sizesOf(smoke bool) []int {
 	sizes := []int{0, 1}
-	top := 1 << 14
+	top := 1 << 12
 	if smoke {
 		top = 1 << 10
 	}

@@ -39,7 +39,7 @@ func (s Subject) openModule(ctx context.Context) (*opened, error) {
 	}
 	// Fuel bounds the calls, and not the clock: a report must not depend on how busy the
 	// machine is.
-	opt := wasm.Options{Name: o.name, Params: s.Params, Timeout: wasm.NoTimeout}
+	opt := wasm.Options{Name: o.name, Params: s.Params, Fuel: s.Fuel, Timeout: wasm.NoTimeout}
 	o.fresh = func(ctx context.Context) (policies.Policy, error) { return load(ctx, o.bin, opt) }
 	slow := opt
 	slow.Interpreter = true

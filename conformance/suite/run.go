@@ -199,6 +199,8 @@ func (r *run) skip(l *Law) string {
 		return "the host refuses the module"
 	case l.Wasm && r.opened.bin == nil && r.module == nil:
 		return "for modules only"
+	case l.ID == lawTwin && r.subject.twin(r.info) == nil:
+		return "it has no twin"
 	}
 	return ""
 }

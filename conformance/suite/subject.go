@@ -8,6 +8,7 @@ import (
 
 	"github.com/musterhq/muster/builtin/order"
 	"github.com/musterhq/muster/policies"
+	"github.com/musterhq/muster/runtime/wasm"
 )
 
 // Subject is what is to be proven. Set exactly one of Policy, New, Wasm, Module and
@@ -22,8 +23,10 @@ type Subject struct {
 	Wasm   string
 	Module []byte
 	Name   string
-	// Params are the settings of a module, as an operator gives them.
+	// Params are the settings of a module, as an operator gives them, and Fuel the budget
+	// of its calls, if it is not the default.
 	Params map[string]any
+	Fuel   wasm.Budget
 	// Host is the host that loads modules, to be held to its own promises.
 	Host Loader
 	// Twin is a policy that must give the same bits. Without one, a policy called like a
@@ -31,7 +34,7 @@ type Subject struct {
 	Twin policies.Policy
 }
 
-// Loader is a host of modules.
+// Loader is a host of modules; WasmHost is Muster's own.
 type Loader interface {
 	Load(ctx context.Context, name string, bin []byte) (policies.Policy, error)
 }
@@ -81,7 +84,10 @@ func (s Subject) twin(in policies.Info) policies.Policy {
 	if s.Twin != nil {
 		return s.Twin
 	}
-	if p, ok := order.Builtin(in.Name); ok && p.Info().Kinds == in.Kinds && in.Digest != p.Info().Digest {
+	if in.Digest == "builtin" {
+		return nil
+	}
+	if p, err := order.Configured(in.Name, s.Params); err == nil && p.Info().Kinds == in.Kinds {
 		return p
 	}
 	return nil

@@ -9,7 +9,7 @@ import (
 // Repair makes derived columns agree with what they are derived from, and says whether
 // the batch is then one that the host could send: jobs sorted by submit time, parents
 // before children. What it derives: waiting time, elasticity, a user's share; depth,
-// leaves, and the sums of demand and use of inner queues.
+// leaves, the sums of demand and use of inner queues, and room for all guarantees.
 func (b Batch) Repair() bool {
 	switch {
 	case b.Jobs != nil:
@@ -42,9 +42,11 @@ func repairQueues(b *policies.QueueBatch) bool {
 	if !shape(b) {
 		return false
 	}
+	owed := make([]int64, b.R) // the host scales guarantees down until they fit
 	for i := b.N - 1; i >= 0; i-- {
 		for c := i * b.R; c < (i+1)*b.R; c++ {
 			if b.Leaf[i] == 1 {
+				owed[c-i*b.R] += max(0, b.Guaranteed[c])
 				b.Used[c] = min(b.Used[c], b.Demand[c])
 			}
 			if b.Guaranteed[c] > b.Max[c] {
@@ -56,6 +58,9 @@ func repairQueues(b *policies.QueueBatch) bool {
 				b.Used[parent] += b.Used[c]
 			}
 		}
+	}
+	for r := range b.R {
+		b.Capacity[r] = max(b.Capacity[r], owed[r])
 	}
 	return true
 }
