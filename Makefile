@@ -22,16 +22,22 @@ include $(wildcard policies/library/guests.mk)
 
 .PHONY: help
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
 demo: build ## play the two- and five-queue stories on a simulated GPU cluster
 	bin/muster demo
 
 .PHONY: test
-test: guests ## run all tests of all modules
+test: guests ## run all tests of all modules, and of the SDKs whose toolchain is there
+	tools/sdks.sh build
 	go test ./...
 	@for m in $(NESTED); do echo "cd $$m && go test ./..."; (cd $$m && go test ./...); done
+	tools/sdks.sh test
+
+.PHONY: toolchains
+toolchains: ## install the toolchains of the SDKs in C, Rust and AssemblyScript (Debian)
+	tools/toolchains.sh
 
 .PHONY: check
 check: guests ## generate, tidy, format and lint; fails if that changes a file

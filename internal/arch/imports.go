@@ -72,6 +72,12 @@ var Rules = []Rule{
 		Instead: "take the value or a small function as an argument",
 	},
 	{
+		In:      []string{"runtime/wasm/meter"},
+		Only:    []string{Std, "hostabi/wasmbin"},
+		Why:     "the rewriter changes what runs in the scheduler's process, so it has to be readable by itself",
+		Instead: "do it in runtime/wasm, on the rewritten module",
+	},
+	{
 		In:      []string{"runtime/wasm", "runtime/rego"},
 		Never:   []string{"runtime/ledger", "runtime/loop", "runtime/sim", "runtime/kube", "runtime/serve", "runtime/config"},
 		Why:     "an engine runs policies and knows nothing of the cluster around it",
@@ -131,6 +137,9 @@ var Rules = []Rule{
 	door("github.com/tetratelabs/wazero", "runtime/wasm"),
 	door("github.com/open-policy-agent", "runtime/rego"),
 	door("gonum.org/v1", "runtime/sim/report"),
+	door("oras.land/oras-go", "runtime/reload/oci"),
+	door("github.com/fsnotify/fsnotify", "runtime/reload/source"),
+	door("github.com/google/go-containerregistry", "runtime/reload"),
 	door("github.com/spf13/cobra", "cmd"),
 	door("k8s.io/client-go", "runtime/kube", "cmd"),
 	door("github.com/cilium/ebpf", "gpuprobe/bpf"),
