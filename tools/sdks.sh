@@ -30,7 +30,7 @@ newer() {
 }
 
 compile_c() {
-	clang-16 --target=wasm32 -std=c11 -O2 -Wall -Wextra -Werror -ffreestanding -nostdlib -ffp-contract=off \
+	clang-16 --target=wasm32 -std=c11 -O3 -Wall -Wextra -Werror -ffreestanding -nostdlib -ffp-contract=off \
 		-mbulk-memory -msign-ext -mnontrapping-fptoint -Isdk/c -c -o "$scratch/c.o" "$1/policy.c"
 	wasm-ld-16 --no-entry --stack-first -z stack-size=65536 --gc-sections --strip-all -o "$2" "$scratch/c.o"
 }
