@@ -178,7 +178,9 @@ func (l *Loader) Load(ctx context.Context, path string) (*wasm.Module, error) {
 	if err != nil {
 		return nil, &Error{"cannot read policy " + path + ": " + reason(err), "`make guests` builds the shipped policies into bin/policies"}
 	}
-	opt := wasm.Options{Name: strings.TrimSuffix(filepath.Base(path), ".wasm")}
+	// Fuel bounds every call, the same on every machine. A limit by the clock would make
+	// what a simulation decides depend on what else the machine does.
+	opt := wasm.Options{Name: strings.TrimSuffix(filepath.Base(path), ".wasm"), Timeout: wasm.NoTimeout}
 	if l.Log != nil {
 		opt.Log = func(_ wasm.Level, line string) { l.Log(path, line) }
 	}
