@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/musterhq/muster/builtin/spec"
 	"github.com/musterhq/muster/policies"
 	"github.com/musterhq/muster/runtime/reload"
 	"github.com/musterhq/muster/runtime/reload/reason"
@@ -222,7 +221,7 @@ func (t *Tale) status(words, _ []string) error {
 		}
 		text := fmt.Sprintf("%s: %s, %s", v.role, v.v.Name, v.v.State)
 		if v.v.Until > 0 && v.v.State == reload.Quarantined {
-			text += " until " + clockText(spec.Time(v.v.Until))
+			text += " until " + clockText(v.v.Until)
 		}
 		t.out.plain("%s\n", text)
 	}

@@ -156,11 +156,13 @@ func TestAllocatedPreemptibleAndSerial(t *testing.T) {
 	elastic := w.AddJob(&spec.Job{ID: "e", Queue: "root.a", User: "u", Submit: 1, Tasks: []spec.TaskGroup{{Min: 1, Size: 20, Request: spec.GPUs(1)}}}, q)
 	fixed := w.AddJob(&spec.Job{ID: "f", Queue: "root.a", User: "u", Submit: 2, NonPreemptible: true, Tasks: []spec.TaskGroup{{Min: 9, Size: 9, Request: spec.GPUs(1)}}}, q)
 	var got string
-	r := &reader{jobs: func(b *policies.JobBatch) { got = fmt.Sprint(b.Allocated, b.Preemptible, b.Serial, b.Use) }}
+	r := &reader{jobs: func(b *policies.JobBatch) {
+		got = fmt.Sprintf("%d %d %d %d", b.Allocated, b.Preemptible, b.Serial, b.Use)
+	}}
 	step(w, r.everywhere(), 10)
 	w.Epoch++
 	step(w, r.everywhere(), 20)
-	if want := fmt.Sprint([]int64{8000, 0}, []uint8{1, 0}, []uint64{elastic.Serial, fixed.Serial}, []int64{-1, -1}); got != want {
+	if want := fmt.Sprintf("[8000 0] [1 0] [%d %d] [-1 -1]", elastic.Serial, fixed.Serial); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	w.RemoveJob(fixed)

@@ -122,12 +122,18 @@ func TestAVerdictNarrowsWhereAJobRunsAndSaysSo(t *testing.T) {
 		{name: "a type", verdict: cycle.Verdict{GPUTypes: []string{"A100"}}, node: "x0"},
 		{name: "a site", own: []string{"H100"}, verdict: cycle.Verdict{NodeLabels: map[string][]string{"site": {"us", "asia"}}}, node: "x1"},
 		{name: "a type and a site", verdict: cycle.Verdict{GPUTypes: []string{"H100", "V100"}, NodeLabels: map[string][]string{"site": {"eu"}}}, node: "x2"},
-		{name: "not what the job accepts", own: []string{"H100"}, verdict: cycle.Verdict{GPUTypes: []string{"A100"}, Rule: "rule old-only"},
-			told: "gang-exceeds-pool: 5 nodes looked at, 3 wrong GPU type, 2 kept off by rules: rule old-only: only GPU type A100; preemption: no legal victims"},
-		{name: "no type", verdict: cycle.Verdict{GPUTypes: []string{}},
-			told: "gang-exceeds-pool: 5 nodes looked at, 5 kept off by rules: the rules: no GPUs; preemption: no legal victims"},
-		{name: "a site that is not", verdict: cycle.Verdict{NodeLabels: map[string][]string{"site": {"mars"}}},
-			told: "gang-exceeds-pool: 5 nodes looked at, 5 kept off by rules: the rules: only nodes with site mars; preemption: no legal victims"},
+		{
+			name: "not what the job accepts", own: []string{"H100"}, verdict: cycle.Verdict{GPUTypes: []string{"A100"}, Rule: "rule old-only"},
+			told: "gang-exceeds-pool: 5 nodes looked at, 3 wrong GPU type, 2 kept off by rules: rule old-only: only GPU type A100; preemption: no legal victims",
+		},
+		{
+			name: "no type", verdict: cycle.Verdict{GPUTypes: []string{}},
+			told: "gang-exceeds-pool: 5 nodes looked at, 5 kept off by rules: the rules: no GPUs; preemption: no legal victims",
+		},
+		{
+			name: "a site that is not", verdict: cycle.Verdict{NodeLabels: map[string][]string{"site": {"mars"}}},
+			told: "gang-exceeds-pool: 5 nodes looked at, 5 kept off by rules: the rules: only nodes with site mars; preemption: no legal victims",
+		},
 	} {
 		w := typed(t)
 		q, _ := w.Quota.Lookup("root.a")

@@ -147,27 +147,27 @@ type Code string
 
 // The reasons, level by level: structure, policy, quota, order, fit, victims.
 const (
-	GangExceedsMax      Code = "gang-exceeds-max"    // never fits under the queue's max
-	GangExceedsPool     Code = "gang-exceeds-pool"   // never fits on the nodes there are
-	AdmissionRefused    Code = "admission-refused"   // Rego said no, or said nothing
-	QueueMax            Code = "queue-max"           // a queue on the path is full
-	UserLimit           Code = "user-limit"          // the user's limit is reached
-	GroupLimit          Code = "group-limit"         // the group's limit is reached
-	MaxApps             Code = "max-applications"    // too many running jobs
-	OutsideGuarantee    Code = "outside-guarantee"   // non-preemptible, and no guarantee left
-	BehindBlocked       Code = "behind-blocked"      // strictFIFO
-	NoRoom              Code = "no-room"             // no node has room now
-	GangNoRoom          Code = "gang-no-room"        // some tasks fit, not all
-	WaitingForVictims   Code = "waiting-for-victims" // placed; victims are leaving
-	WaitingReservation  Code = "nodes-reserved"      // nodes are kept and filling
-	NotConsidered       Code = "not-considered"      // nothing changed that could help
-	TypedMax            Code = "gpu-type-max"        // quota of the only GPU types that have room is full
-	EventFrozen              = "preemption-frozen"   // a pair of jobs evicted each other
-	EventDegraded            = "guarantees-degraded" // the pool is smaller than its guarantees
-	EventReserved            = "nodes-reserved"      // a gang got nodes reserved
-	EventExpired             = "reservation-expired" // and did not start in time
-	EventPolicyFallback      = "policy-fallback"     // the built-in answered for a policy
-	EventProtectionFailed    = "protection-failed"   // rules did not answer: nobody is evicted
+	GangExceedsMax        Code = "gang-exceeds-max"    // never fits under the queue's max
+	GangExceedsPool       Code = "gang-exceeds-pool"   // never fits on the nodes there are
+	AdmissionRefused      Code = "admission-refused"   // Rego said no, or said nothing
+	QueueMax              Code = "queue-max"           // a queue on the path is full
+	UserLimit             Code = "user-limit"          // the user's limit is reached
+	GroupLimit            Code = "group-limit"         // the group's limit is reached
+	MaxApps               Code = "max-applications"    // too many running jobs
+	OutsideGuarantee      Code = "outside-guarantee"   // non-preemptible, and no guarantee left
+	BehindBlocked         Code = "behind-blocked"      // strictFIFO
+	NoRoom                Code = "no-room"             // no node has room now
+	GangNoRoom            Code = "gang-no-room"        // some tasks fit, not all
+	WaitingForVictims     Code = "waiting-for-victims" // placed; victims are leaving
+	WaitingReservation    Code = "nodes-reserved"      // nodes are kept and filling
+	NotConsidered         Code = "not-considered"      // nothing changed that could help
+	TypedMax              Code = "gpu-type-max"        // quota of the only GPU types that have room is full
+	EventFrozen                = "preemption-frozen"   // a pair of jobs evicted each other
+	EventDegraded              = "guarantees-degraded" // the pool is smaller than its guarantees
+	EventReserved              = "nodes-reserved"      // a gang got nodes reserved
+	EventExpired               = "reservation-expired" // and did not start in time
+	EventPolicyFallback        = "policy-fallback"     // the built-in answered for a policy
+	EventProtectionFailed      = "protection-failed"   // rules did not answer: nobody is evicted
 )
 
 // Why is one reason for waiting with its numbers. Jobs that ask for the same in

@@ -113,9 +113,12 @@ func TestOnlyAChangeBetweenIdleBusyAndUnknownWakesTheCycle(t *testing.T) {
 		ev   ledger.Event
 		want bool
 	}{
-		{measured(amount.One, 0, p.now+1), true}, {measured(amount.One/3, 0, p.now+2), false},
-		{measured(0, 5, p.now+3), true}, {measured(0, 50, p.now+4), false},
-		{ledger.UseMeasured{Job: "j", At: p.now + 5}, true}, {ledger.UseMeasured{Job: "j", At: p.now + 6}, false},
+		{measured(amount.One, 0, p.now+1), true},
+		{measured(amount.One/3, 0, p.now+2), false},
+		{measured(0, 5, p.now+3), true},
+		{measured(0, 50, p.now+4), false},
+		{ledger.UseMeasured{Job: "j", At: p.now + 5}, true},
+		{ledger.UseMeasured{Job: "j", At: p.now + 6}, false},
 	} {
 		if got := epoch(tc.ev); got != tc.want {
 			t.Errorf("measurement %d: wakes %v, want %v", i, got, tc.want)

@@ -2,6 +2,7 @@ package loop_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -173,7 +174,9 @@ func swapUnderLoad(t testing.TB, n int) *swapped {
 	}
 	<-p.Swap(cycle.Set{}) // the turn that took the last events in is over
 	cancel()
-	<-end
+	if err := <-end; !errors.Is(err, context.Canceled) {
+		t.Errorf("the loop ended with %v", err)
+	}
 	slices.Sort(out.held)
 	slices.Sort(out.swaps)
 	return out
