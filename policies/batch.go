@@ -73,6 +73,10 @@ type JobBatch struct {
 	Keys   [MaxKeys][]int64
 	NKeys  int
 	Reason []uint32 // optional output: index into Info.Reasons
+	// Order is an optional output of policies that keep answers: all rows by keys, then by
+	// row. It is empty before the call, and not nil where the caller can use it; where it
+	// is still empty after it, the caller sorts.
+	Order []int32
 }
 
 // LabelColumn holds the values of one label of the jobs.

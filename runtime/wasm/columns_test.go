@@ -12,7 +12,7 @@ import (
 // notColumns are fields of the batches that are no columns: the header's, and what
 // the host keeps for itself. Keys are four columns, NKeys is job.key_count, each label is
 // a column of its own, Strings is the dictionary.
-var notColumns = []string{"Call", "N", "R", "Keys", "NKeys", "Strings", "Labels", "Serial"}
+var notColumns = []string{"Call", "N", "R", "Keys", "NKeys", "Strings", "Labels", "Serial", "Order"}
 
 func TestEachFieldOfABatchIsAColumnAndTheOtherWayAround(t *testing.T) {
 	for k, batch := range map[hostabi.Kind]any{

@@ -8,6 +8,7 @@ import (
 	"math/bits"
 	"slices"
 
+	"github.com/musterhq/muster/builtin/keysort"
 	"github.com/musterhq/muster/hostabi"
 	"github.com/musterhq/muster/policies"
 )
@@ -39,11 +40,27 @@ type memory struct {
 	part  policies.JobBatch
 	room  [][]byte // columns of the rows that are asked
 
-	between []place
+	places []place // of the rows that are asked, in their order
+	order  []int32 // the slots by keys; empty if that is not known
+	rowOf  []int32 // by slot: the row of the batch, -1 for none that is known
+	sort   keysort.Scratch
 }
 
 // place is where in the answers a row of the batch goes, whose answer has that number.
-type place struct{ slot, row, answer int }
+type place struct {
+	slot, row, answer int
+	how               foundAs
+}
+
+// foundAs says whether a slot is the row's own, is to be made at the end, or in front of
+// the one of that number.
+type foundAs uint8
+
+const (
+	known foundAs = iota
+	atEnd
+	between
+)
 
 // answers are the last inputs and keys of one queue, in the order of (submit, id), and
 // those of jobs that have left since.
@@ -55,6 +72,7 @@ type answers struct {
 	keys    [policies.MaxKeys][]int64
 	form    keyForm
 	reasons []uint32
+	order   []int32 // the rows by keys, without those that left; empty if not known
 	bytes   int
 	lastUse uint64
 	pause   int // calls left that are not kept, because so much changed
@@ -131,6 +149,7 @@ func (m *Module) scoreChanged(ctx context.Context, f *frame, b *policies.JobBatc
 		f.jobs(b)
 	}
 	k.merge(b, a)
+	k.arrange(b, a)
 	k.update(f, b, a)
 	return nil
 }
@@ -145,6 +164,7 @@ func (m *Module) scoreAndKeep(ctx context.Context, f *frame, b *policies.JobBatc
 	}
 	if a.pause == 0 {
 		a.form, _ = f.keyForm(mem) // jobKeys has checked it
+		m.kept.sortAll(b)
 		m.kept.keep(f, b, a)
 	}
 	return nil
@@ -216,8 +236,32 @@ func spread[T any](dst, kept []T, runs []run, fresh []T, rows []int32) {
 
 // update brings what is kept up to the batch whose keys were just merged.
 func (k *memory) update(f *frame, b *policies.JobBatch, a *answers) {
-	if len(k.runs) > maxRuns+b.N/64 || a.n > b.N+b.N/4 || k.bytes > maxKept || !k.patch(f, b, a) {
+	tooOld := len(k.runs) > maxRuns+b.N/64 || a.n > b.N+b.N/4 || k.bytes > maxKept
+	unordered := b.Order != nil && len(k.order) == 0
+	if tooOld || unordered || !k.patch(f, b, a) {
 		k.keep(f, b, a)
+	}
+}
+
+// locate finds where in the answers the rows that are asked belong.
+func (k *memory) locate(a *answers) {
+	next, end := 0, a.n
+	k.places = k.places[:0]
+	for i, row := range k.ask {
+		r := int(row)
+		for next < len(k.runs) && r >= k.runs[next].at+k.runs[next].n {
+			next++
+		}
+		p := place{slot: end, row: r, answer: i, how: atEnd}
+		switch {
+		case next == len(k.runs):
+			end++
+		case r >= k.runs[next].at:
+			p.slot, p.how = k.runs[next].old+r-k.runs[next].at, known
+		default:
+			p.slot, p.how = k.runs[next].old, between
+		}
+		k.places = append(k.places, p)
 	}
 }
 
@@ -225,29 +269,31 @@ func (k *memory) update(f *frame, b *policies.JobBatch, a *answers) {
 // between others, if they are few. Jobs that left stay where they are; the next walk
 // steps over them. It says whether all rows have found a place.
 func (k *memory) patch(f *frame, b *policies.JobBatch, a *answers) bool {
-	next := 0
-	k.between = k.between[:0]
-	for i, row := range k.ask {
-		r := int(row)
-		for next < len(k.runs) && r >= k.runs[next].at+k.runs[next].n {
-			next++
-		}
-		switch {
-		case next == len(k.runs):
-			k.add(f, b, a, a.n, r)
-			k.set(f, a, a.n-1, r, i)
-		case r >= k.runs[next].at:
-			k.set(f, a, k.runs[next].old+r-k.runs[next].at, r, i)
-		case len(k.between) == maxBetween:
-			return false
-		default:
-			k.between = append(k.between, place{k.runs[next].old, r, i})
+	inserts := 0
+	for _, p := range k.places {
+		if p.how == between {
+			inserts++
 		}
 	}
-	for _, p := range slices.Backward(k.between) { // so that places in front stay right
-		k.add(f, b, a, p.slot, p.row)
-		k.set(f, a, p.slot, p.row, p.answer)
+	if inserts > maxBetween || inserts > 0 && b.Order != nil {
+		return false // slots that move would spoil the order
 	}
+	for _, p := range k.places {
+		switch p.how {
+		case atEnd:
+			k.add(f, b, a, p.slot, p.row)
+			k.set(f, a, p.slot, p.row, p.answer)
+		case known:
+			k.set(f, a, p.slot, p.row, p.answer)
+		}
+	}
+	for _, p := range slices.Backward(k.places) { // so that places in front stay right
+		if p.how == between {
+			k.add(f, b, a, p.slot, p.row)
+			k.set(f, a, p.slot, p.row, p.answer)
+		}
+	}
+	a.order = append(a.order[:0], k.order...)
 	return true
 }
 
@@ -296,7 +342,7 @@ func (k *memory) set(f *frame, a *answers, slot, row, i int) {
 func (k *memory) keep(f *frame, b *policies.JobBatch, a *answers) {
 	k.bytes -= a.bytes
 	a.bytes, a.n = 0, -1
-	size := b.N * (16 + 8*int(a.form.count) + 4)
+	size := b.N * (16 + 8*int(a.form.count) + 8)
 	for _, p := range k.row {
 		size += len(f.Parts[p].Data)
 	}
@@ -320,6 +366,7 @@ func (k *memory) keep(f *frame, b *policies.JobBatch, a *answers) {
 	for c := range a.form.count {
 		a.keys[c] = append(a.keys[c][:0], b.Keys[c]...)
 	}
+	a.order = append(a.order[:0], b.Order...)
 }
 
 // fits makes room by dropping the queues that were not asked for longest.

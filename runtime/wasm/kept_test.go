@@ -1,6 +1,7 @@
 package wasm_test
 
 import (
+	"cmp"
 	"slices"
 	"testing"
 
@@ -84,6 +85,7 @@ func (p *pending) change(t *rapid.T) {
 
 func TestAnswersThatAreKeptAreBitEqualToAskingAgain(t *testing.T) {
 	kept, plain := annotated(t, "priority-fifo", perRow, trusted), library(t, "priority-fifo", trusted)
+	ordered := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		queues := map[string]*pending{"a": {}, "b": {}}
 		for range 2 {
@@ -107,19 +109,38 @@ func TestAnswersThatAreKeptAreBitEqualToAskingAgain(t *testing.T) {
 			}
 			got, want := p.batch(name), p.batch(name)
 			want.Serial = nil // asked in full
+			if rapid.IntRange(0, 9).Draw(rt, "order wanted") > 0 {
+				got.Order = []int32{3}
+			}
 			if err := kept.ScoreJobs(t.Context(), got); err != nil {
 				rt.Fatal(err)
 			}
 			if err := plain.ScoreJobs(t.Context(), want); err != nil {
 				rt.Fatal(err)
 			}
+			if len(got.Order) > 0 {
+				ordered++
+				same(rt, "order", sortedRows(want), got.Order)
+			}
 			same(rt, "keys", want.Keys[:want.NKeys], got.Keys[:got.NKeys])
 			same(rt, "reasons", want.Reason, got.Reason)
 		}
 	})
-	if s := kept.Stats(); s.RowsSent >= s.Rows*3/4 {
-		t.Errorf("%d of %d rows were sent", s.RowsSent, s.Rows)
+	if s := kept.Stats(); s.RowsSent >= s.Rows*3/4 || ordered < int(s.Calls)/4 {
+		t.Errorf("%d of %d rows were sent, %d of %d batches came in order", s.RowsSent, s.Rows, ordered, s.Calls)
 	}
+}
+
+// sortedRows are the rows by keys, then by row.
+func sortedRows(b *policies.JobBatch) []int32 {
+	rows := make([]int32, b.N)
+	for i := range rows {
+		rows[i] = int32(i)
+	}
+	slices.SortStableFunc(rows, func(x, y int32) int {
+		return slices.CompareFunc(b.Keys[:b.NKeys], b.Keys[:b.NKeys], func(k, _ []int64) int { return cmp.Compare(k[x], k[y]) })
+	})
+	return rows
 }
 
 func steady(n int) *pending {

@@ -122,7 +122,10 @@ func (m *Module) Info() policies.Info { return *m.info.Load() }
 // Metadata is what the module says of itself.
 func (m *Module) Metadata() hostabi.Metadata { return m.meta }
 
-// ScoreJobs fills Keys, as int64 in ascending order whatever the policy's own form.
+// ScoreJobs fills Keys, as int64 in ascending order whatever the policy's own form. A
+// policy that claims row independence is asked only for the rows that have changed since
+// the last batch of the queue, and gives their Order too; the answer is bit for bit that
+// of asking for all.
 // On an error, which is a *policies.CallError, the outputs mean nothing.
 func (m *Module) ScoreJobs(ctx context.Context, b *policies.JobBatch) error {
 	m.mu.Lock()
@@ -133,6 +136,9 @@ func (m *Module) ScoreJobs(ctx context.Context, b *policies.JobBatch) error {
 	}
 	m.stats.called(b.N)
 	f.jobs(b)
+	if b.Order != nil {
+		b.Order = b.Order[:0]
+	}
 	var err error
 	if a := m.kept.of(b); a != nil {
 		err = m.scoreChanged(ctx, f, b, a)
