@@ -19,6 +19,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/musterhq/muster/builtin/cycle"
 	"github.com/musterhq/muster/policies"
@@ -285,8 +286,21 @@ func (m *Manager) ShadowReport(name string) (shadow.Report, bool) {
 	return sh.Report(), true
 }
 
-// Close takes all policies out of use, waits for the calls under way, and frees
-// everything. Loads under way are cancelled.
+// drainTime is how long Close lets a cycle end that uses what is closed.
+const drainTime = 5 * time.Second
+
+// drain waits for the cycle under way. One that takes too long is decided by the
+// built-ins from then on: a closed policy answers with an error.
+func (m *Manager) drain(retired <-chan struct{}) {
+	var machine clock.Real // a virtual clock may stand still by now
+	select {
+	case <-retired:
+	case <-machine.Wake(machine.Now() + int64(drainTime)):
+	}
+}
+
+// Close takes all policies out of use, waits for the cycle under way, and frees
+// everything. Loads under way are cancelled. It must not be called inside a cycle.
 func (m *Manager) Close() error {
 	m.mu.Lock()
 	if m.closed {
@@ -302,7 +316,9 @@ func (m *Manager) Close() error {
 		}
 		s.candidate, s.active, s.standby = nil, nil, nil
 	}
+	retired := m.retired
 	m.mu.Unlock()
+	m.drain(retired)
 	m.cancel()
 	m.work.Wait()
 	return m.writer.close()

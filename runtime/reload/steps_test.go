@@ -57,11 +57,15 @@ func (l *lab) options(o *reload.Options) {
 		case strings.HasPrefix(text, "bad"):
 			return nil, errors.New("no policy at all")
 		}
-		l.mu.Lock()
-		l.open[text]++
-		l.mu.Unlock()
+		l.count(text, 1)
 		return &specimen{lab: l, text: text}, nil
 	}
+}
+
+func (l *lab) count(text string, n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open[text] += n
 }
 
 func (l *lab) opened() map[string]int {
@@ -106,9 +110,7 @@ func (s *specimen) ScoreJobs(_ context.Context, b *policies.JobBatch) error {
 }
 
 func (s *specimen) Close() error {
-	s.lab.mu.Lock()
-	defer s.lab.mu.Unlock()
-	s.lab.open[s.text]--
+	s.lab.count(s.text, -1)
 	return nil
 }
 
@@ -513,7 +515,8 @@ func (r ruleSet) Judge(_ context.Context, jobs []*spec.Job) []cycle.Verdict {
 }
 
 func TestRulesGoThroughTheSameStates(t *testing.T) {
-	open := map[string]int{}
+	var l lab // counts what is open
+	l.open = map[string]int{}
 	h := newHost(t, func(o *reload.Options) {
 		o.OpenRules = func(_ context.Context, path string, _ wanted.Spec) (reload.Rules, error) {
 			a, err := source.Fetch(context.Background(), wanted.Source{Kind: wanted.FromFolder, At: path}, "", source.Options{})
@@ -524,8 +527,8 @@ func TestRulesGoThroughTheSameStates(t *testing.T) {
 			if strings.Contains(text, "broken") {
 				return reload.Rules{}, fmt.Errorf("%s/a.rego:1: unexpected broken", path)
 			}
-			open[text]++
-			return reload.Rules{Admission: ruleSet{text}, Close: func() error { open[text]--; return nil }}, nil
+			l.count(text, 1)
+			return reload.Rules{Admission: ruleSet{text}, Close: func() error { l.count(text, -1); return nil }}, nil
 		}
 	})
 	s := wanted.Spec{Name: "rules", Mode: wanted.Active, Source: wanted.Source{Kind: wanted.FromFolder, At: "rules"}}
@@ -566,9 +569,7 @@ func TestRulesGoThroughTheSameStates(t *testing.T) {
 	if err := h.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for text, n := range open {
-		if n != 0 {
-			t.Errorf("%s is open %d times", text, n)
-		}
+	if open := l.opened(); len(open) != 0 {
+		t.Errorf("open %v", open)
 	}
 }
