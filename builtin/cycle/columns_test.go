@@ -303,6 +303,31 @@ func TestTheTrailHasTheFuelOfMeteredPoliciesAndTheCodeOfFailures(t *testing.T) {
 	}
 }
 
+func TestAnOrderThatAPolicyKeepsIsTakenIfItHasEachRowOnce(t *testing.T) {
+	for _, tc := range []struct {
+		order []int32
+		want  string
+	}{
+		{nil, "[a3 a2 a1]"}, {[]int32{1, 0, 2}, "[a2 a1 a3]"}, // fills keys that say otherwise: it is not looked at
+		{[]int32{1, 1, 2}, "[a3 a2 a1]"}, {[]int32{0, 1, 3}, "[a3 a2 a1]"}, {[]int32{-1, 1, 2}, "[a3 a2 a1]"}, {[]int32{0, 1}, "[a3 a2 a1]"},
+	} {
+		w := pool(t, "")
+		submit(w, "root.a", 1, "a1", "a2", "a3")
+		r := &reader{jobs: func(b *policies.JobBatch) {
+			if b.Order == nil || len(b.Order) != 0 {
+				t.Errorf("the policy was given the order %v", b.Order)
+			}
+			b.Order = append(b.Order, tc.order...)
+			for i := range b.N {
+				b.Keys[0][i] = int64(-i)
+			}
+		}}
+		if got := fmt.Sprint(started(step(w, r.everywhere(), 10))); got != tc.want {
+			t.Errorf("order %v: started %s, want %s", tc.order, got, tc.want)
+		}
+	}
+}
+
 // A steady cycle fills the columns without allocating for each row.
 func TestASteadyCycleAllocatesNothingPerJob(t *testing.T) {
 	allocs := func(n int) float64 {

@@ -38,7 +38,7 @@ func (c *cycle) orderLeaf(q quota.Q) {
 	c.texts.fill(&c.batch.job, s.jobs, c.w.JobCount(), &info)
 	b := &c.batch.job
 	c.ask(policies.JobOrder, name, b.N, func(p policies.Policy) error {
-		b.NKeys = 0
+		b.NKeys, b.Order = 0, b.Order[:0]
 		for k := range b.Keys {
 			clear(b.Keys[k])
 		}
@@ -72,6 +72,7 @@ func (c *cycle) fillJobs(q quota.Q, jobs []*world.Job) {
 	for k := range b.Keys {
 		size(&b.Keys[k], n)
 	}
+	size(&b.Order, n) // with room, as whoever fills it expects
 	size(&b.Elastic, n)
 	size(&b.Preemptible, n)
 	size(&b.Serial, n)
@@ -153,14 +154,32 @@ func unsetIfZero(v int64) int64 {
 // (submit, id), and that stays the order among equals.
 func (c *cycle) sortJobs(s *queueState) {
 	b := &c.batch.job
-	size(&c.rows, len(s.jobs))
-	for i := range c.rows {
-		c.rows[i] = int32(i)
+	if size(&c.rows, len(s.jobs)); !c.takeOrder(b.Order) {
+		for i := range c.rows {
+			c.rows[i] = int32(i)
+		}
+		keysort.Sort(c.rows, b.Keys[:min(max(0, b.NKeys), policies.MaxKeys)], &c.sorting)
 	}
-	keysort.Sort(c.rows, b.Keys[:min(max(0, b.NKeys), policies.MaxKeys)], &c.sorting)
 	c.unsorted = append(c.unsorted[:0], s.jobs...)
 	for i, r := range c.rows {
 		s.jobs[i] = c.unsorted[r]
 	}
 	clear(c.unsorted)
+}
+
+// takeOrder takes over the order that a policy has kept, if it has each row once: a
+// job must never come twice, whoever is wrong.
+func (c *cycle) takeOrder(order []int32) bool {
+	if len(order) != len(c.rows) {
+		return false
+	}
+	size(&c.had, len(order))
+	clear(c.had)
+	for i, r := range order {
+		if r < 0 || int(r) >= len(c.had) || c.had[r] {
+			return false
+		}
+		c.rows[i], c.had[r] = r, true
+	}
+	return true
 }

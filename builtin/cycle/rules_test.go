@@ -97,6 +97,28 @@ func TestAJobThatRunsKeepsItsVerdictUntilItHoldsNothing(t *testing.T) {
 	}
 }
 
+// A job that was evicted, and part of which is still leaving, does not start under
+// rules that have not judged it.
+func TestAJobOnItsWayOutWaitsForItsVerdict(t *testing.T) {
+	w := pool(t, "")
+	q, _ := w.Quota.Lookup("root.a")
+	j := w.AddJob(&spec.Job{ID: "e", Queue: "root.a", User: "u", Submit: 1, Tasks: []spec.TaskGroup{{Size: 2, Request: spec.GPUs(1)}}}, q)
+	step(w, cycle.Set{}, 10)
+	w.Evict(&j.Tasks[0])
+	w.Evict(&j.Tasks[1])
+	w.Release(&j.Tasks[1])
+	w.Epoch++
+	set := cycle.Set{Generation: 1, Admission: &verdicts{digest: "2", of: map[string]cycle.Verdict{"e": {Refused: "no"}}}}
+	if p := step(w, set, 20); len(p.Binds) != 0 || j.Judged != "" {
+		t.Errorf("judged by %q: %s", j.Judged, p.JSON())
+	}
+	w.Release(&j.Tasks[0])
+	w.Epoch++
+	if p := step(w, set, 30); len(p.Binds) != 0 || j.Refused != "no" {
+		t.Errorf("judged by %q: %s", j.Judged, p.JSON())
+	}
+}
+
 // typed is a pool with a node of each type, and sites.
 func typed(t *testing.T) *world.World {
 	w := pool(t, "")

@@ -78,6 +78,7 @@ type cycle struct {
 
 	// rows, sorting and unsorted are the memory of sortJobs.
 	rows     []int32
+	had      []bool
 	sorting  keysort.Scratch
 	unsorted []*world.Job
 	texts    texts

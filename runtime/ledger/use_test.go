@@ -192,6 +192,18 @@ func TestAPriorityChangedOutsideIsTheJobsOwnWhateverRulesSay(t *testing.T) {
 	}
 }
 
+func TestWhatIsTakenBackAfterACommitIsNotTheVerdictsOfTheCommit(t *testing.T) {
+	p := newPool(t, two(0), gpuNode("n", 4))
+	p.apply(ledger.JobSubmitted{Job: gangOf("j", "root.a", 1, 1, 8)})
+	p.set.Admission = ruled{9}
+	p.step()
+	p.l.Freeze()
+	p.l.Discard()
+	if j := p.job("j"); j.Spec.Priority != 9 || j.Judged != "ruled" {
+		t.Errorf("priority %d, judged by %q", j.Spec.Priority, j.Judged)
+	}
+}
+
 // ruled gives every job one priority.
 type ruled struct{ priority int64 }
 

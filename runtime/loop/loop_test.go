@@ -10,6 +10,7 @@ import (
 
 	"github.com/musterhq/muster/builtin/cycle"
 	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/builtin/world"
 	"github.com/musterhq/muster/policies"
 	"github.com/musterhq/muster/runtime/clock"
 	"github.com/musterhq/muster/runtime/ledger"
@@ -192,6 +193,26 @@ func TestASwapTakesEffectBetweenCyclesOnly(t *testing.T) {
 	want := "[old orders root.a old orders root.b new orders root.a new orders root.b]"
 	if got := fmt.Sprint(asked); got != want {
 		t.Errorf("asked %s, want %s", got, want)
+	}
+}
+
+// A turn without events starts a job: it uses GPUs from then on, not since the last
+// event.
+func TestUsageCountsFromTheTurnThatStartsAJob(t *testing.T) {
+	c := clock.NewVirtual(0)
+	closed := cycle.Set{Filter: func(world.ShapeID, world.NodeIx) bool { return false }}
+	p := loop.New(ledger.New(leaves()), closed, nil, c)
+	p.Post(gpuNode("n", 1), one("j", "root.a"))
+	p.Turn(context.Background())
+	c.Advance(100 * spec.Second)
+	p.Swap(cycle.Set{})
+	if turn := p.Turn(context.Background()); len(turn.Taken.Binds) != 1 {
+		t.Fatalf("plan %s", turn.Taken.JSON())
+	}
+	used := make([]int64, 3)
+	p.Ledger().World().Quota.Decayed(110*spec.Second, used)
+	if used[0] < 9_990 || used[0] > 10_000 {
+		t.Errorf("one GPU for 10 s is %d GPU-ms", used[0])
 	}
 }
 
