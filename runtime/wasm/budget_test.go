@@ -11,8 +11,14 @@ func TestABudgetCountsRowsAndResourcesAndNeverOverflows(t *testing.T) {
 		rows, resources int
 		want            int64
 	}{
-		{0, 0, 10}, {4, 0, 22}, {4, 1, 22}, {4, 5, 70}, {0, 1000, 10},
-		{math.MaxInt, 0, math.MaxInt64}, {math.MaxInt / 3, 2, math.MaxInt64}, {math.MaxInt / 2, math.MaxInt, math.MaxInt64},
+		{0, 0, 10},
+		{4, 0, 22},
+		{4, 1, 22},
+		{4, 5, 70},
+		{0, 1000, 10},
+		{math.MaxInt, 0, math.MaxInt64},
+		{math.MaxInt / 3, 2, math.MaxInt64},
+		{math.MaxInt / 2, math.MaxInt, math.MaxInt64},
 	} {
 		if got := b.of(c.rows, c.resources); got != c.want {
 			t.Errorf("%d rows of %d: %d, want %d", c.rows, c.resources, got, c.want)

@@ -88,7 +88,7 @@ func newMemory(md *hostabi.Metadata, f *frame) *memory {
 	if f == nil || !slices.Contains(md.Laws, policies.LawRowIndependent) {
 		return nil
 	}
-	m := &memory{queues: map[string]*answers{}}
+	k := &memory{queues: map[string]*answers{}}
 	for i := range f.Parts {
 		c := f.Parts[i].Column
 		switch {
@@ -96,25 +96,25 @@ func newMemory(md *hostabi.Metadata, f *frame) *memory {
 		case c.Type == hostabi.Dict32, c.ID == hostabi.JobJob, c.ID == hostabi.JobUser, c.Shape != hostabi.ShapeRow:
 			return nil
 		default:
-			m.row = append(m.row, i)
+			k.row = append(k.row, i)
 		}
 	}
-	m.room = make([][]byte, len(m.row))
-	return m
+	k.room = make([][]byte, len(k.row))
+	return k
 }
 
 // of returns what is kept of the queue of a batch, nil if this batch is not kept.
-func (m *memory) of(b *policies.JobBatch) *answers {
-	if m == nil || b.N < minKept || len(b.Serial) != b.N || len(b.Submit) != b.N || len(b.Reason) != 0 && len(b.Reason) != b.N {
+func (k *memory) of(b *policies.JobBatch) *answers {
+	if k == nil || b.N < minKept || len(b.Serial) != b.N || len(b.Submit) != b.N || len(b.Reason) != 0 && len(b.Reason) != b.N {
 		return nil
 	}
-	a := m.queues[b.Queue]
+	a := k.queues[b.Queue]
 	if a == nil {
 		a = &answers{n: -1}
-		m.queues[b.Queue] = a
+		k.queues[b.Queue] = a
 	}
-	m.clock++
-	a.lastUse = m.clock
+	k.clock++
+	a.lastUse = k.clock
 	if a.pause > 0 {
 		a.pause--
 		return nil
@@ -122,9 +122,9 @@ func (m *memory) of(b *policies.JobBatch) *answers {
 	return a
 }
 
-func (m *memory) clear() {
-	clear(m.queues)
-	m.bytes = 0
+func (k *memory) clear() {
+	clear(k.queues)
+	k.bytes = 0
 }
 
 // scoreChanged asks for the rows that are not known from the last batch, and takes the
