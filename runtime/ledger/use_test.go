@@ -163,12 +163,14 @@ func TestANewTreeKeepsNumbersOfJobsAndWhereRulesLetThemRun(t *testing.T) {
 	p.apply(ledger.JobSubmitted{Job: gangOf("b", "root.a", 1, 1, 2)}, ledger.JobSubmitted{Job: gangOf("a", "root.a", 1, 1, 2)})
 	p.l.World().Narrow(p.job("a"), &world.Only{Rule: "r", Types: []string{}})
 	a, b := p.job("a").Serial, p.job("b").Serial
-	p.apply(ledger.QueuesChanged{Tree: two(1)})
+	p.apply(ledger.JobSubmitted{Job: gangOf("z", "root.a", 1, 1, 2)})
+	z := p.job("z").Serial
+	p.apply(ledger.JobGone{ID: "z"}, ledger.QueuesChanged{Tree: two(1)})
 	if p.job("a").Serial != a || p.job("b").Serial != b {
 		t.Error("the jobs have other numbers than before")
 	}
 	p.apply(ledger.JobSubmitted{Job: gangOf("c", "root.a", 1, 1, 2)})
-	if c := p.job("c").Serial; c == a || c == b {
+	if c := p.job("c").Serial; c == a || c == b || c == z {
 		t.Errorf("number %d is used twice", c)
 	}
 	if got := started(p.step().Taken); got != "b×1 c×1 " {
