@@ -144,7 +144,8 @@ func (p property) try(ctx context.Context, r *run, l *Law, k policies.Kind, i in
 	if p.make != nil {
 		b = p.make(&caseOf{run: r, ctx: ctx, law: l, rnd: gen.Rand(r.opt.Seed, name+"/make", i)}, b)
 	}
-	if p.hold(fresh(), b) == nil {
+	first := p.hold(fresh(), b)
+	if first == nil {
 		return nil
 	}
 	budget := p.budget
@@ -153,8 +154,8 @@ func (p property) try(ctx context.Context, r *run, l *Law, k policies.Kind, i in
 	}
 	least := gen.Shrink(b, !p.loose, budget, func(b gen.Batch) bool { return p.hold(fresh(), b) != nil })
 	br := p.hold(fresh(), least)
-	if br == nil { // the policy is not a function: keep what was seen first
-		least, br = b, broken("it broke the law once and not when asked again")
+	if br == nil { // the policy is not a function of its batch: keep what was seen first
+		least, br = b, broken("once, and not when asked again: "+first.what)
 	}
 	return r.failure(l, i, br, least)
 }

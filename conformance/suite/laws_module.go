@@ -70,6 +70,7 @@ func sameInterpreted(c *caseOf, b gen.Batch) *breach {
 }
 
 func sameElsewhere(c *caseOf, b gen.Batch) *breach {
+	c.module.Restart() // with a small arena, which costs little to move
 	first := c.ask(b)
 	if err := c.module.MoveArena(c.ctx); err != nil {
 		return nil // the module does not lend another place; sizes are another law's

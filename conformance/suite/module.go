@@ -20,6 +20,7 @@ type module interface {
 	Metadata() hostabi.Metadata
 	CallRaw(ctx context.Context, batch []byte) (wasm.Answer, error)
 	MoveArena(ctx context.Context) error
+	Restart()
 	Stats() wasm.Stats
 	EncodeJobs(b *policies.JobBatch) ([]byte, error)
 	EncodeQueues(b *policies.QueueBatch) ([]byte, error)

@@ -159,7 +159,8 @@ func jobColumns(b *policies.JobBatch) []Column {
 
 func queueColumns(b *policies.QueueBatch) []Column {
 	return []Column{
-		i64(hostabi.QueueCapacity, &b.Capacity, 0), {ID: hostabi.QueueParent, I32: &b.Parent},
+		i64(hostabi.QueueCapacity, &b.Capacity, 0),
+		{ID: hostabi.QueueParent, I32: &b.Parent},
 		i64(hostabi.QueueDepth, &b.Depth, 0), u8(hostabi.QueueLeaf, &b.Leaf), i64(hostabi.QueueWeight, &b.Weight, 0),
 		i64(hostabi.QueuePriority, &b.Priority, 0), i64(hostabi.QueueGuaranteed, &b.Guaranteed, policies.Unset),
 		i64(hostabi.QueueMax, &b.Max, policies.NoMax), i64(hostabi.QueueDemand, &b.Demand, 0), i64(hostabi.QueueUsed, &b.Used, 0),
