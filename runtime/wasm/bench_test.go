@@ -34,8 +34,8 @@ func jobsOf(n int) *policies.JobBatch {
 	return b
 }
 
-// BenchmarkScoreJobs is one call of a job order: in native Go, in Wasm as trusted
-// code, and in Wasm with the time limit.
+// BenchmarkScoreJobs is one call of a job order: in native Go, in Wasm with fuel only,
+// and in Wasm with the watchdog too.
 func BenchmarkScoreJobs(b *testing.B) {
 	for _, name := range []string{"priority-fifo", "fair"} {
 		for _, n := range []int{100, 1000, 10_000} {
@@ -105,7 +105,7 @@ func victimsOf(n int) *policies.VictimBatch {
 }
 
 // BenchmarkEntitle and BenchmarkCostVictims compare the other two kinds with their
-// twins, as trusted code.
+// twins.
 func BenchmarkEntitle(b *testing.B) {
 	guest, native := library(b, "guaranteed-fair", wasm.Options{Timeout: wasm.NoTimeout}), builtin(b, "guaranteed-fair")
 	for _, n := range []int{10, 100, 1000} {

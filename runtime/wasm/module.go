@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/musterhq/muster/hostabi"
+	"github.com/musterhq/muster/hostabi/wasmbin"
 	"github.com/musterhq/muster/policies"
 )
 
@@ -67,13 +68,23 @@ func (r *Runtime) Load(ctx context.Context, bin []byte, opt Options) (*Module, e
 	m.configure(bound)
 	key := codeKey{engineKey{opt.MemoryPages, opt.Interpreter}, m.Info().Digest}
 	if m.code, err = r.acquire(ctx, key, bin); err != nil {
-		return nil, &LoadError{opt.Name, Invalid, "module", firstLine(err), "the host takes core Wasm 2.0 without threads, tail calls and exceptions", err}
+		return nil, notCompiled(opt.Name, err)
 	}
 	if m.in, err = newInstance(ctx, m.code, m); err != nil {
 		r.release(m.code)
 		return nil, &LoadError{opt.Name, InitFailed, "export " + hostabi.ExportInit, err.Error(), "the policy fails before its first batch", err}
 	}
 	return m, nil
+}
+
+// notCompiled is the refusal by the rewriter, which knows the byte, or by the engine.
+func notCompiled(name string, err error) error {
+	le := &LoadError{name, Invalid, "module", firstLine(err), "the host takes core Wasm 2.0 without threads, tail calls and exceptions", err}
+	var we *wasmbin.Error
+	if errors.As(err, &we) {
+		le.Where, le.Problem = fmt.Sprintf("byte %d", we.Offset), we.Problem
+	}
+	return le
 }
 
 func badParams(name string, err error) error {
