@@ -3,6 +3,7 @@ package reload_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -45,7 +46,7 @@ func follow(t *testing.T, yaml string, change ...func(*reload.Options)) *running
 	go func() { end <- r.Run(ctx, r.yaml) }()
 	t.Cleanup(func() {
 		cancel()
-		if err := <-end; err != context.Canceled {
+		if err := <-end; !errors.Is(err, context.Canceled) {
 			t.Errorf("Run ended with %v", err)
 		}
 	})

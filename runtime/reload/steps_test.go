@@ -251,6 +251,11 @@ func TestOneDigestIsCompiledByOneAtATime(t *testing.T) {
 	if !slices.Equal(first, []string{"one", "other"}) {
 		t.Errorf("at once: %v", first)
 	}
+	select {
+	case again := <-l.began:
+		t.Errorf("%q is compiled twice at once", again)
+	case <-time.After(30 * time.Millisecond):
+	}
 	close(l.gate)
 	wg.Wait()
 }
@@ -321,6 +326,24 @@ func TestAReloadOfTheSameKeepsTheVersionBeforeForARollback(t *testing.T) {
 	}
 	if _, err := h.Reload(context.Background(), "nothing"); reason.Of(err).Code != reason.NotFound {
 		t.Error(err)
+	}
+}
+
+func TestARollbackLiftsTheQuarantineOfTheVersionBefore(t *testing.T) {
+	var l lab
+	h := newHost(t, l.options)
+	h.write("p", []byte("one fails"))
+	h.load(file("order", "p"))
+	for range 4 {
+		_ = h.ask("order", 0)
+	}
+	h.write("p", []byte("two"))
+	h.load(file("order", "p"))
+	if _, err := h.Rollback("order"); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.ask("order", 0); policies.CodeOf(err) != policies.CodeTrap {
+		t.Errorf("it was not asked: %v", err)
 	}
 }
 

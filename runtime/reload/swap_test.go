@@ -2,6 +2,7 @@ package reload_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -73,8 +74,11 @@ func newBusyLoop(t *testing.T) *busyLoop {
 		}
 		stopped = true
 		cancel()
-		<-end
-		<-end
+		for range cap(end) {
+			if err := <-end; !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		}
 	}
 	t.Cleanup(b.stop)
 	return b

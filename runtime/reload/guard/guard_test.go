@@ -281,8 +281,8 @@ func TestCloseWaitsForTheCallUnderWayAndRefusesTheNext(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	select {
-	case <-closed:
-		t.Fatal("closed under a call")
+	case err := <-closed:
+		t.Fatal("closed under a call", err)
 	case <-time.After(20 * time.Millisecond):
 	}
 	if p.closed {

@@ -38,10 +38,10 @@ func classify(e *reason.Error) {
 }
 
 func byStatus(e *reason.Error, status int) {
-	switch {
-	case status == http.StatusNotFound:
+	switch status {
+	case http.StatusNotFound:
 		e.Code, e.Again, e.Hint = reason.NotFound, true, "push it, or correct the tag"
-	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+	case http.StatusUnauthorized, http.StatusForbidden:
 		e.Code, e.Hint = reason.Unauthorized, "docker login, or ask for the right to pull"
 	default:
 		e.Code, e.Again, e.Hint = reason.RegistryError, true, "what runs goes on; it is tried again"

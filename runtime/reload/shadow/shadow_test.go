@@ -47,8 +47,9 @@ func (s *script) Info() policies.Info {
 	return i
 }
 
-func (s *script) ScoreJobs(_ context.Context, b *policies.JobBatch) error      { return s.jobs(b) }
-func (s *script) Entitle(_ context.Context, b *policies.QueueBatch) error      { return s.queues(b) }
+func (s *script) ScoreJobs(_ context.Context, b *policies.JobBatch) error { return s.jobs(b) }
+func (s *script) Entitle(_ context.Context, b *policies.QueueBatch) error { return s.queues(b) }
+
 func (s *script) CostVictims(_ context.Context, b *policies.VictimBatch) error { return s.victims(b) }
 
 // byColumn orders jobs by one column, times a sign.
@@ -382,6 +383,21 @@ func TestAnotherActivePolicyStartsAnotherReport(t *testing.T) {
 	s.Jobs(jobBatch(t, 1, 2), nil, 0, 0)
 	s.drain(t)
 	if r := s.Report(); r.Compared() != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestABatchOfTheActivePolicyBeforeIsNotCountedAgainstTheNext(t *testing.T) {
+	began, release := make(chan struct{}), make(chan struct{})
+	candidate := &script{name: "slow", jobs: func(*policies.JobBatch) error { began <- struct{}{}; <-release; return nil }}
+	s := Start(policies.Info{Name: "one"}, candidate, Options{})
+	defer s.Stop()
+	s.Jobs(jobBatch(t, 1, 2), nil, 0, 0)
+	<-began
+	s.Beside(policies.Info{Name: "two"})
+	close(release)
+	s.drain(t)
+	if r := s.Report(); r.Compared() != 0 || r.Cost.Candidate.Calls != 0 {
 		t.Errorf("%+v", r)
 	}
 }

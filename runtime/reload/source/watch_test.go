@@ -108,6 +108,20 @@ func TestASwapOfAMountedConfigMapIsNoticedAndReadWhole(t *testing.T) {
 	}
 }
 
+func TestWhatALinkPointsToIsFollowed(t *testing.T) {
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	real, path := filepath.Join(elsewhere, "real.wasm"), filepath.Join(dir, "order.wasm")
+	write(t, real, []byte("1"))
+	if err := os.Symlink(real, path); err != nil {
+		t.Fatal(err)
+	}
+	changed := follow(t, path)
+	write(t, real, []byte("2"))
+	if !changed(long) {
+		t.Error("a change behind the link was not noticed")
+	}
+}
+
 func TestAWaitEndsWithItsContextAndItsAlarm(t *testing.T) {
 	w, err := NewWatcher(clock.Real{})
 	if err != nil {
