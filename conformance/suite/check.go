@@ -69,6 +69,18 @@ func (r *run) report(results []Result) *Report {
 	return doc
 }
 
+// Describe gives the laws of a report that was read back their statements. Laws that this
+// suite does not know stay without.
+func Describe(doc *Report) {
+	for _, l := range Laws() {
+		for i := range doc.Laws {
+			if doc.Laws[i].ID == l.ID {
+				doc.Laws[i].Statement = l.Statement
+			}
+		}
+	}
+}
+
 // counts says whether the outcome bears on the verdict: claimed laws do so only for who
 // claims them.
 func (res Result) counts() bool { return res.Law.Severity != Claimed || res.Claimed }

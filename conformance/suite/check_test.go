@@ -170,6 +170,17 @@ func TestTheReportOfAModuleSaysWhatItMeasured(t *testing.T) {
 	if m.Bytes == 0 || m.PeakPages == 0 || len(m.Fuel) != 3 || m.Fuel[0].Base <= 0 || m.Time == nil {
 		t.Errorf("%+v", m)
 	}
+	src, err := doc.YAML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := report.Read(src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if Describe(again); again.Laws[0].Statement != doc.Laws[0].Statement || again.Laws[0].Statement == "" {
+		t.Errorf("read back, %s says %q", again.Laws[0].ID, again.Laws[0].Statement)
+	}
 	if dir := os.Getenv("MUSTER_PAGE"); dir != "" {
 		if _, err := doc.Write(filepath.Join(dir, "good")); err != nil {
 			t.Error(err)

@@ -51,7 +51,7 @@ func Extreme(r *rand.Rand, b Batch) {
 // measurements, texts or labels, no capacity, no weights.
 func Unknown(b Batch) {
 	for _, c := range b.Columns() {
-		v := int64(policies.Unset)
+		v := policies.Unset
 		switch c.ID {
 		case hostabi.JobDuration, hostabi.JobDeadline, hostabi.JobUse, hostabi.QueueGuaranteed, hostabi.QueueUse,
 			hostabi.VictimUse, hostabi.VictimIdle:

@@ -103,6 +103,9 @@ func TestWriteLeavesEveryFile(t *testing.T) {
 		}
 	}
 	page := string(read(FileHTML))
+	if !strings.Contains(page, "<dd>time-shift</dd>") || !strings.Contains(page, "<dt>refuted</dt><dd>none</dd>") {
+		t.Error("the page does not say which claims are confirmed and refuted")
+	}
 	if !strings.Contains(page, "1 &lt; 2 &amp; &#34;3&#34;") || strings.Contains(page, "http") || strings.Contains(page, "<script") {
 		t.Error("the page does not escape what was seen, or needs something from elsewhere")
 	}
