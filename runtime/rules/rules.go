@@ -40,8 +40,8 @@ type Rules struct {
 }
 
 var (
-	_ cycle.Admission  = (*Rules)(nil)
-	_ cycle.Protection = (*Rules)(nil)
+	_ cycle.Admission         = (*Rules)(nil)
+	_ cycle.CheckedProtection = (*Rules)(nil)
 )
 
 // New makes rules that are compiled already usable by a cycle.
@@ -152,7 +152,7 @@ func (r *Rules) judge(ctx context.Context, j *spec.Job) (v cycle.Verdict, keep b
 		placed = &changed
 	}
 	w, err := r.rules.Place(ctx, placed)
-	v.Refused, v.GPUTypes, v.NodeLabels = w.Refused, w.GPUTypes, w.Nodes
+	v.Refused, v.GPUTypes, v.NodeLabels, v.Rule = w.Refused, w.GPUTypes, w.Nodes, rego.Placement.Package()
 	return v, err == nil && w.Refused == ""
 }
 
@@ -200,6 +200,12 @@ func verdict(a rego.Verdict) cycle.Verdict {
 // Protected answers for every candidate, in one evaluation. Rules that fail protect
 // everything.
 func (r *Rules) Protected(ctx context.Context, units []cycle.Candidate) []string {
+	out, _ := r.Protect(ctx, units) // the answers say the error
+	return out
+}
+
+// Protect is Protected with the error of rules that failed.
+func (r *Rules) Protect(ctx context.Context, units []cycle.Candidate) ([]string, error) {
 	in := make([]rego.Unit, len(units))
 	var now spec.Time
 	for i := range units {
@@ -210,6 +216,5 @@ func (r *Rules) Protected(ctx context.Context, units []cycle.Candidate) []string
 			Evicted: u.Evicted, Surplus: u.Surplus, Leader: u.Leader, Use: u.Use, Idle: u.Idle,
 		}
 	}
-	out, _ := r.rules.Protect(ctx, now, in) // the answers say the error
-	return out
+	return r.rules.Protect(ctx, now, in)
 }
