@@ -199,7 +199,7 @@ func (m *Manager) guarded(v *version, c guard.Change) {
 	defer m.mu.Unlock()
 	switch c.State {
 	case guard.Quarantined:
-		m.stepWith(v, Step{State: Quarantined, Code: reason.Code(c.Fault), Text: c.Text, Hint: "muster policy reload or rollback lifts it; the built-in decides meanwhile"})
+		m.stepWith(v, Step{State: Quarantined, Code: reason.Code(c.Fault), Text: c.Text, Hint: "a rollback or loading it again lifts it; the built-in decides meanwhile"})
 	case guard.Probation:
 		m.step(v, Active, reason.Backoff, "on probation")
 	case guard.Good:

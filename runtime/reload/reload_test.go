@@ -24,7 +24,7 @@ import (
 // host is a manager with a loop that is only remembered.
 type host struct {
 	*reload.Manager
-	t   *testing.T
+	t   testing.TB
 	dir string
 
 	mu    sync.Mutex
@@ -32,7 +32,7 @@ type host struct {
 	swaps int
 }
 
-func newHost(t *testing.T, change ...func(*reload.Options)) *host {
+func newHost(t testing.TB, change ...func(*reload.Options)) *host {
 	t.Helper()
 	h := &host{t: t, dir: t.TempDir()}
 	opt := reload.Options{Swap: h.swap, Source: source.Options{Dir: h.dir}}

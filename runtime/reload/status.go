@@ -103,6 +103,10 @@ func (m *Manager) Status() Status {
 	return out
 }
 
+// WriteStatus has the status file written anew, in the background: counters and shadow
+// reports move without a step.
+func (m *Manager) WriteStatus() { m.writer.touch() }
+
 // Find returns the status of one name.
 func (s Status) Find(name string) (PolicyStatus, bool) {
 	for _, p := range s.Policies {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/musterhq/muster/builtin/cycle"
 	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/policies"
 	"github.com/musterhq/muster/runtime/clock"
 	"github.com/musterhq/muster/runtime/ledger"
 	"github.com/musterhq/muster/runtime/loop"
@@ -34,11 +35,12 @@ type turn struct {
 	cycle, uses, fallbacks, refused int
 	versions                        [2]string // that decided, at most two are kept
 	failure                         string
-	held                            time.Duration
+	held, took                      time.Duration // before it began; from then to its end
 }
 
 func summary(t loop.Turn) turn {
 	out := turn{cycle: int(t.Taken.Cycle), refused: len(t.Refused), held: time.Duration(t.Held)}
+	out.took = time.Duration(clock.Real{}.Now() - int64(t.Now))
 	for _, u := range t.Taken.Policies {
 		if u.Name != "order" {
 			continue
@@ -55,7 +57,7 @@ func summary(t loop.Turn) turn {
 	return out
 }
 
-func newBusyLoop(t *testing.T) *busyLoop {
+func newBusyLoop(t testing.TB) *busyLoop {
 	root := &spec.Queue{Name: "root", JobOrder: "order", Fairness: "order", Victims: "order"}
 	for i := range leafCount {
 		root.Children = append(root.Children, &spec.Queue{Name: fmt.Sprintf("q%d", i), Guaranteed: spec.GPUs(1)})
@@ -106,9 +108,18 @@ func (b *busyLoop) comeAndGo(ctx context.Context) error {
 
 // pauses are how long posts and swaps kept turns from beginning, in order.
 func pauses(turns []turn) []time.Duration {
+	return ordered(turns, func(t turn) time.Duration { return t.held })
+}
+
+// lengths are how long turns took, in order.
+func lengths(turns []turn) []time.Duration {
+	return ordered(turns, func(t turn) time.Duration { return t.took })
+}
+
+func ordered(turns []turn, of func(turn) time.Duration) []time.Duration {
 	out := make([]time.Duration, len(turns))
 	for i, t := range turns {
-		out[i] = t.held
+		out[i] = of(t)
 	}
 	slices.Sort(out)
 	return out
@@ -165,12 +176,15 @@ func TestTwoHundredSwapsLoseNoCycleMixNoVersionsAndLeaveNothing(t *testing.T) {
 	if n := runtime.NumGoroutine(); n > goroutines {
 		t.Errorf("%d goroutines, %d before", n, goroutines)
 	}
-	control := withoutSwaps(t)
-	swapped := pauses(busy.turns)
+	quiet := withoutSwaps(t)
+	control, swapped := pauses(quiet), pauses(busy.turns)
 	slices.Sort(took)
 	t.Logf("%d turns, %d versions decided; memory %+d KiB over %d swaps", len(busy.turns), versions, (after-before)>>10, swaps)
 	t.Logf("pause of a turn with swaps    p50 %v p99 %v max %v", at(swapped, 0.5), at(swapped, 0.99), at(swapped, 1))
 	t.Logf("pause of a turn without swaps p50 %v p99 %v max %v", at(control, 0.5), at(control, 0.99), at(control, 1))
+	with, without := lengths(busy.turns), lengths(quiet)
+	t.Logf("a turn with swaps             p50 %v p99 %v max %v", at(with, 0.5), at(with, 0.99), at(with, 1))
+	t.Logf("a turn without swaps          p50 %v p99 %v max %v", at(without, 0.5), at(without, 0.99), at(without, 1))
 	t.Logf("Swap itself                   p50 %v p99 %v max %v", at(took, 0.5), at(took, 0.99), at(took, 1))
 	// On a machine that does other things as well, a turn may wait for a processor; it
 	// must not wait longer because policies are swapped.
@@ -209,14 +223,19 @@ func checkTurns(t *testing.T, turns []turn) int {
 	return len(seen)
 }
 
-// withoutSwaps is the same load, with the same work beside it, and no swaps.
-func withoutSwaps(t *testing.T) []time.Duration {
+// withoutSwaps is the same load, with the same modules compiled beside it, and no swaps.
+func withoutSwaps(t *testing.T) []turn {
 	t.Helper()
 	engine, err := wasm.NewRuntime("")
 	if err != nil {
 		t.Fatal(err)
 	}
 	busy := newBusyLoop(t)
+	first, err := engine.Load(context.Background(), module("0"), wasm.Options{Name: "order"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	busy.Swap(cycle.Set{Named: map[string]policies.Policy{"order": first}})
 	for i := range 200 {
 		m, err := engine.Load(context.Background(), module(strconv.Itoa(i)), wasm.Options{Name: "order"})
 		if err != nil {
@@ -228,8 +247,8 @@ func withoutSwaps(t *testing.T) []time.Duration {
 		time.Sleep(3 * time.Millisecond)
 	}
 	busy.stop()
-	if err := engine.Close(); err != nil {
+	if err := errors.Join(first.Close(), engine.Close()); err != nil {
 		t.Fatal(err)
 	}
-	return pauses(busy.turns)
+	return busy.turns
 }

@@ -17,8 +17,8 @@ import (
 // Slots is how many batches may wait for a candidate. Their memory is used again.
 const Slots = 4
 
-// Names names rows for people; the functions are called on the shadow's goroutine, and
-// may be nil. Batches have numbers only.
+// Names names rows for people: batches have numbers only. The functions are called on
+// the shadow's goroutine, must not call the shadow or its manager, and may be nil.
 type Names struct {
 	// Job names a job by JobBatch.Serial.
 	Job func(serial uint64) string

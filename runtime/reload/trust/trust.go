@@ -128,7 +128,7 @@ func ParsePublic(id string, text []byte) (Key, error) {
 	}
 	public, err := x509.ParsePKIXPublicKey(block.Bytes)
 	if err != nil {
-		return Key{}, &KeyError{"a public key that can't be read: " + err.Error(), "make one by muster policy sign --generate"}
+		return Key{}, &KeyError{"a public key that can't be read: " + err.Error(), "make one by muster policy sign --new-key FILE"}
 	}
 	if err := usable(public); err != nil {
 		return Key{}, err
@@ -153,7 +153,7 @@ func ParsePrivate(text []byte) (*Signer, error) {
 		return nil, &KeyError{"a " + block.Type + ", which muster can't sign with", "give a PRIVATE KEY that is not encrypted; what cosign generated is signed by cosign, and muster verifies it"}
 	}
 	if err != nil {
-		return nil, &KeyError{"a private key that can't be read: " + err.Error(), "make one by muster policy sign --generate"}
+		return nil, &KeyError{"a private key that can't be read: " + err.Error(), "make one by muster policy sign --new-key FILE"}
 	}
 	signer, ok := key.(crypto.Signer)
 	if !ok {
@@ -174,7 +174,7 @@ func usable(public crypto.PublicKey) error {
 			return nil
 		}
 	}
-	return &KeyError{"neither an ed25519 nor an ECDSA P-256 key", "make one by muster policy sign --generate"}
+	return &KeyError{"neither an ed25519 nor an ECDSA P-256 key", "make one by muster policy sign --new-key FILE"}
 }
 
 // Public is the signer's public key in PEM.
