@@ -73,17 +73,22 @@ func readKeys(dst []int64, src []byte, form uint32) (bad int) {
 // readFloats turns the bits of float64 into integers of the same order; both zeros are
 // equal. flip is -1 to turn the order around, else 0.
 func readFloats(dst []int64, src []byte, flip int64) (bad int) {
-	var all float64
+	const (
+		exponent = 0x7ff << 52 // all ones in NaN and both infinities
+		negative = math.MinInt64
+	)
+	src = src[:8*len(dst)]
 	for i := range dst {
-		x := math.Float64frombits(binary.LittleEndian.Uint64(src[8*i:]))
-		all += x - x                        // 0, and NaN for ever after a NaN or an infinity
-		v := int64(math.Float64bits(x + 0)) // -0 + 0 is +0
+		v := int64(binary.LittleEndian.Uint64(src[8*i:]))
+		if v&exponent == exponent {
+			return i
+		}
+		if v == negative { // -0
+			v = 0
+		}
 		dst[i] = v ^ int64(uint64(v>>63)>>1) ^ flip
 	}
-	if all == 0 {
-		return -1
-	}
-	return notFinite(src)
+	return -1
 }
 
 func notFinite(src []byte) int {
