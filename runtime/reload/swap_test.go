@@ -40,7 +40,7 @@ type turn struct {
 
 func summary(t loop.Turn) turn {
 	out := turn{cycle: int(t.Taken.Cycle), refused: len(t.Refused), held: time.Duration(t.Held)}
-	out.took = time.Duration(clock.Real{}.Now() - int64(t.Now))
+	out.took = time.Duration(clock.Real{}.Now() - t.Now)
 	for _, u := range t.Taken.Policies {
 		if u.Name != "order" {
 			continue
