@@ -36,10 +36,15 @@ func (e *engine) queueOrPost(at spec.Time, ev ledger.Event) {
 // evicted takes a victim off its nodes, at once or after its notice.
 func (e *engine) evicted(now spec.Time, v plan.Eviction) {
 	j := e.jobs[v.Job]
-	e.rec.rec.Evicted(score.Eviction{
-		At: now, Job: v.Job, Queue: v.Queue, Tasks: int64(len(v.Tasks)), MilliGPUs: v.GPUs,
-		LostGPUSeconds: float64(v.LostMS) / 1000,
-	})
+	if j == nil {
+		return // it ended at this instant
+	}
+	if e.o.More == nil {
+		e.rec.rec.Evicted(score.Eviction{
+			At: now, Job: v.Job, Queue: v.Queue, Tasks: int64(len(v.Tasks)), MilliGPUs: v.GPUs,
+			LostGPUSeconds: float64(v.LostMS) / 1000,
+		})
+	}
 	j.lostMS += v.LostMS
 	if v.Notify {
 		if e.o.SaveAfter > 0 && now+e.o.SaveAfter < v.Deadline {
@@ -104,4 +109,7 @@ func (e *engine) endJob(j *job, now spec.Time) {
 	j.ended, j.running, j.end = true, false, now
 	e.done++
 	e.loop.Post(ledger.JobGone{ID: j.t.ID})
+	if e.o.More != nil {
+		delete(e.jobs, j.t.ID)
+	}
 }

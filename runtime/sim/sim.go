@@ -43,12 +43,18 @@ type Options struct {
 	Observe func(Observation)
 	// Progress is called now and then with how many jobs have ended, of how many.
 	Progress func(done, total int)
+	// Began is handed the loop before the first event: whoever loads policies swaps
+	// them into it, at any time and from any goroutine.
+	Began func(*loop.Loop) error
+	Live
 }
 
 // Swap is a change of policies in the middle of a run.
 type Swap struct {
-	At   spec.Time
-	Set  cycle.Set
+	At  spec.Time
+	Set cycle.Set
+	// Do, if not nil, makes the change itself in place of Set, by the loop's Swap.
+	Do   func() error
 	Note string
 }
 
@@ -101,6 +107,7 @@ type engine struct {
 	hash  hash.Hash
 	done  int
 	ends  int // jobs that will end some day
+	last  spec.Time // submission that is known
 	uses  map[string]int
 }
 
@@ -132,6 +139,11 @@ func Run(ctx context.Context, tr *trace.Trace, o Options) (*Result, error) {
 	}
 	e.loop = loop.New(ledger.New(tr.Queues), o.Set, e, e.clock)
 	e.rec = newRecorder(tr, o)
+	if o.Began != nil {
+		if err := o.Began(e.loop); err != nil {
+			return nil, err
+		}
+	}
 	e.plan()
 	if err := e.play(); err != nil {
 		return nil, err
@@ -144,18 +156,24 @@ func (e *engine) plan() {
 	for _, n := range e.tr.Nodes {
 		e.queue.add(e.tr.Start, ledger.NodeAdded{Node: n})
 	}
-	for i := range e.tr.Jobs {
-		t := &e.tr.Jobs[i]
-		e.jobs[t.ID] = &job{t: t, left: t.Run + t.RestartCost, idleAt: t.Submit}
-		if t.Run > 0 {
-			e.ends++
-		}
-		e.queue.add(t.Submit, ledger.JobSubmitted{Job: &t.Job})
-	}
+	e.submit(e.tr.Jobs)
 	for _, s := range e.o.Swaps {
 		e.queue.add(s.At, s)
 	}
 	e.queue.shuffle(e.o.Seed)
+}
+
+// submit puts jobs on the agenda.
+func (e *engine) submit(jobs []trace.Job) {
+	for i := range jobs {
+		t := &jobs[i]
+		e.jobs[t.ID] = &job{t: t, left: t.Run + t.RestartCost, idleAt: t.Submit}
+		if t.Run > 0 {
+			e.ends++
+		}
+		e.last = max(e.last, t.Submit)
+		e.queue.add(t.Submit, ledger.JobSubmitted{Job: &t.Job})
+	}
 }
 
 // play advances from one instant to the next until nothing is left to happen.
@@ -168,11 +186,17 @@ func (e *engine) play() error {
 		if err := e.ctx.Err(); err != nil {
 			return fmt.Errorf("stopped at %s of simulated time: %w", hours(at), err)
 		}
-		if e.o.Until == 0 && e.ends > 0 && e.done == e.ends {
+		if e.o.Until == 0 && e.ends > 0 && e.done == e.ends && e.o.More == nil {
 			break
 		}
+		if e.goesOn(at) {
+			continue
+		}
 		e.clock.Advance(at)
-		note := e.happen(at)
+		note, err := e.happen(at)
+		if err != nil {
+			return err
+		}
 		e.turns(note)
 	}
 	if e.o.Until > 0 {
@@ -182,18 +206,21 @@ func (e *engine) play() error {
 }
 
 // happen hands over everything of one instant and returns the note of a swap.
-func (e *engine) happen(at spec.Time) (note string) {
+func (e *engine) happen(at spec.Time) (note string, err error) {
 	for _, it := range e.queue.take(at) {
 		switch ev := it.(type) {
 		case Swap:
-			e.loop.Swap(ev.Set)
-			note = ev.Note
+			if note = ev.Note; ev.Do == nil {
+				e.loop.Swap(ev.Set)
+			} else if err := ev.Do(); err != nil {
+				return note, err
+			}
 		case jobEnd:
-			if j := e.jobs[ev.id]; !j.ended && j.running && j.run == ev.run {
+			if j := e.jobs[ev.id]; j != nil && !j.ended && j.running && j.run == ev.run {
 				e.endJob(j, at)
 			}
 		case jobSaved:
-			if j := e.jobs[ev.id]; !j.ended && j.running && j.run == ev.run {
+			if j := e.jobs[ev.id]; j != nil && !j.ended && j.running && j.run == ev.run {
 				j.saved = at
 				e.loop.Post(ledger.Saved{Job: ev.id})
 			}
@@ -202,7 +229,7 @@ func (e *engine) happen(at spec.Time) (note string) {
 			e.loop.Post(ev)
 		}
 	}
-	return note
+	return note, nil
 }
 
 // turns lets the scheduler decide until it has nothing more to do at this instant.
@@ -210,8 +237,10 @@ func (e *engine) turns(note string) {
 	for {
 		t := e.loop.Turn(e.ctx)
 		e.res.Cycles++
-		e.res.Refused = append(e.res.Refused, t.Refused...)
-		e.note(t, note)
+		if e.o.More == nil {
+			e.res.Refused = append(e.res.Refused, t.Refused...)
+			e.note(t, note)
+		}
 		if wake := t.Taken.Wake; wake > t.Now {
 			e.queue.add(wake, wakeUp{})
 		}
@@ -220,7 +249,9 @@ func (e *engine) turns(note string) {
 		}
 		note = ""
 	}
-	e.rec.sample(e.clock.Now(), e.loop.Ledger().World())
+	if e.o.More == nil {
+		e.rec.sample(e.clock.Now(), e.loop.Ledger().World())
+	}
 	if e.o.Progress != nil {
 		e.o.Progress(e.done, len(e.tr.Jobs))
 	}
@@ -269,6 +300,9 @@ func (e *engine) finish() *Result {
 	now := e.clock.Now()
 	for i := range e.tr.Jobs {
 		j := e.jobs[e.tr.Jobs[i].ID]
+		if j == nil {
+			continue // ended, in a run that keeps no figures
+		}
 		e.rec.job(j, now)
 		if !j.started && len(e.res.Stuck) < 20 {
 			e.res.Stuck = append(e.res.Stuck, e.whyStuck(j))

@@ -76,7 +76,7 @@ func (a *app) root() *cobra.Command {
 		a.group("sim", "play recorded workloads on a simulated cluster", `
   muster sim run talk2
   muster sim compare talk1 --run old=job-order:fifo --run new=job-order:fair`,
-			a.simRun(), a.simCompare(), a.simImport()),
+			a.simRun(), a.simCompare(), a.simServe(), a.simImport()),
 		a.group("check", "find every problem of a file", `
   muster check config queues.yaml
   muster check policy bin/policies/fifo.wasm`,

@@ -13,12 +13,13 @@ import (
 	"golang.org/x/term"
 
 	"github.com/musterhq/muster/cmd/muster/internal/demo"
+	"github.com/musterhq/muster/cmd/muster/internal/operator"
 	"github.com/musterhq/muster/cmd/muster/internal/policyset"
 	"github.com/musterhq/muster/policies"
 )
 
 type demoFlags struct {
-	story, policies          string
+	story, policies, order   string
 	fast, plain, unprotected bool
 }
 
@@ -28,19 +29,22 @@ func (a *app) demo() *cobra.Command {
 Two queues, then five, share a simulated GPU cluster: the real core decides on a
 virtual clock, and the order of jobs, the queues' shares and the choice of victims
 come from policies in Wasm. Half-way the job order is swapped for another one
-while everything runs. At the end each promise is checked against what happened
-at every moment.
+while everything runs: a module of your own with --job-order. It takes over as in a
+real cluster: verified, compiled, checked and run as a shadow first. At the end each
+promise is checked against what happened at every moment. `+"`muster sim serve`"+` is a
+cluster that goes on for as long as you like.
 
 On a terminal the picture is redrawn in place; elsewhere there is a line for each
 noteworthy moment, without pauses. NO_COLOR is honoured.`, `
   muster demo
-  muster demo --story five --fast --plain`,
+  muster demo --story two --job-order my-order/my-order.wasm`,
 		"0 every promise was kept, 1 one was broken or the demo could not run, 2 it was called wrongly, 130 it was interrupted",
 		cobra.NoArgs, func(ctx context.Context, _ []string) error { return a.playDemo(ctx, f) })
 	c.Flags().StringVar(&f.story, "story", "all", "`STORY` to play: two, five or all")
 	c.Flags().BoolVar(&f.fast, "fast", false, "without pauses")
 	c.Flags().BoolVar(&f.plain, "plain", false, "print lines even on a terminal")
 	c.Flags().StringVar(&f.policies, "policies", "", "`DIR` of the Wasm policies (default: policies beside this program, then bin/policies)")
+	c.Flags().StringVar(&f.order, "job-order", "fifo-reversed", "`POLICY` that takes over half-way: a module, or the name of one in --policies")
 	c.Flags().BoolVar(&f.unprotected, "without-preemption", false, "break the promise, to see that the demo notices")
 	if err := c.Flags().MarkHidden("without-preemption"); err != nil {
 		panic(err) // the flag is defined above
@@ -69,9 +73,9 @@ func (a *app) playDemo(ctx context.Context, f demoFlags) (err error) {
 	var l policyset.Loader
 	defer func() { err = errors.Join(err, l.Close()) }()
 	if terminal(a.err) != nil {
-		a.remark("compiling four Wasm policies …")
+		a.remark("compiling the Wasm policies …")
 	}
-	if o.Policies, err = demoPolicies(ctx, &l, f.policies); err != nil {
+	if err := f.cast(ctx, &l, &o); err != nil {
 		return err
 	}
 	kept, err := demo.Run(ctx, o)
@@ -84,21 +88,31 @@ func (a *app) playDemo(ctx context.Context, f demoFlags) (err error) {
 	return nil
 }
 
-func demoPolicies(ctx context.Context, l *policyset.Loader, dir string) (out demo.Policies, err error) {
+// cast finds the policies that play.
+func (f *demoFlags) cast(ctx context.Context, l *policyset.Loader, o *demo.Options) (err error) {
+	dir := f.policies
 	if dir == "" {
 		dir = policyFolder()
 	}
-	for _, p := range []struct {
-		to   *policies.Policy
-		name string
-	}{{&out.Order, "fifo"}, {&out.Next, "fifo-reversed"}, {&out.Shares, "guaranteed-fair"}, {&out.Victims, "least-lost-work"}} {
-		m, err := l.Load(ctx, filepath.Join(dir, p.name+".wasm"))
-		if err != nil {
-			return out, err
-		}
-		*p.to = m
+	if o.Policies.Shares, err = l.Load(ctx, filepath.Join(dir, "guaranteed-fair.wasm")); err != nil {
+		return err
 	}
-	return out, nil
+	if o.Policies.Victims, err = l.Load(ctx, filepath.Join(dir, "least-lost-work.wasm")); err != nil {
+		return err
+	}
+	next := f.order
+	if !policyset.IsModule(next) {
+		next = filepath.Join(dir, next+".wasm")
+	}
+	in, err := inspectModule(ctx, next, false)
+	switch {
+	case err != nil:
+		return err
+	case !slices.Contains(in.Kinds, policies.JobOrder.String()):
+		return failed("the demo swaps the job order; `muster sim run --fairness` and --victims take the others", "%s does not order jobs, it decides %s", next, strings.Join(in.Kinds, ", "))
+	}
+	o.Orders = &demo.Modules{First: filepath.Join(dir, "fifo.wasm"), Next: next, Life: operator.Options("", nil)}
+	return nil
 }
 
 // policyFolder is where `make` puts the policies: beside the program, or in

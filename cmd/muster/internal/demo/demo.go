@@ -6,9 +6,13 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
+	"github.com/musterhq/muster/builtin/cycle"
+	"github.com/musterhq/muster/policies"
+	"github.com/musterhq/muster/runtime/loop"
 	"github.com/musterhq/muster/runtime/sim"
 )
 
@@ -26,6 +30,8 @@ type Options struct {
 	Stories []string
 	// Policies in Wasm that decide.
 	Policies Policies
+	// Orders are the two job orders, and how the second comes into use.
+	Orders Orders
 	// WithoutPreemption breaks the promise on purpose: borrowed GPUs do not come
 	// back. It is there to show that the demo notices.
 	WithoutPreemption bool
@@ -62,17 +68,31 @@ func Run(ctx context.Context, o Options) (kept bool, err error) {
 	return kept, nil
 }
 
+// Orders are the job orders of a story: the first one decides until the swap, the next
+// one from then on.
+type Orders interface {
+	// Begin makes the first one decide in a loop, beside the rest of a set.
+	Begin(ctx context.Context, l *loop.Loop, rest cycle.Set) (policies.Info, error)
+	// Swap makes the next one decide from the next cycle on.
+	Swap(ctx context.Context) (policies.Info, error)
+	// End frees both.
+	End() error
+}
+
 // play is one story from its first event to its verdict.
-func play(ctx context.Context, s *story, o Options) (bool, error) {
+func play(ctx context.Context, s *story, o Options) (kept bool, err error) {
 	if o.WithoutPreemption {
 		s.disablePreemption()
 	}
 	p := newPlayer(ctx, s, o)
 	defer p.view.close()
+	defer func() { err = errors.Join(err, o.Orders.End()) }()
 	// The end is left out: what was promised holds until then, not at it.
 	end := s.trace.End
 	res, err := sim.Run(ctx, s.trace, sim.Options{
-		Set: s.set(o.Policies.Order), Swaps: []sim.Swap{{At: s.swapAt, Set: s.set(o.Policies.Next), Note: "swap"}},
+		Set:   s.rest(),
+		Began: func(l *loop.Loop) (err error) { s.first, err = o.Orders.Begin(ctx, l, s.rest()); return err },
+		Swaps: []sim.Swap{{At: s.swapAt, Note: "swap", Do: func() (err error) { s.next, err = o.Orders.Swap(ctx); return err }}},
 		Until: end, Observe: p.observe,
 	})
 	if err != nil {

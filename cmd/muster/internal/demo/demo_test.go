@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"regexp"
 	"strings"
 	"testing"
@@ -11,9 +12,11 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/musterhq/muster/builtin/amount"
+	"github.com/musterhq/muster/builtin/cycle"
 	"github.com/musterhq/muster/builtin/order"
 	"github.com/musterhq/muster/builtin/spec"
 	"github.com/musterhq/muster/policies"
+	"github.com/musterhq/muster/runtime/loop"
 	"github.com/musterhq/muster/runtime/sim/trace"
 )
 
@@ -44,9 +47,37 @@ func builtin(t *testing.T, name, as string) policies.Policy {
 func built(t *testing.T) Policies {
 	t.Helper()
 	return Policies{
-		Order: builtin(t, "fifo", "fifo"), Next: builtin(t, "fair", "fair-order"),
 		Shares: builtin(t, "guaranteed-fair", "shares"), Victims: builtin(t, "least-lost-work", "victims"),
 	}
+}
+
+// inHand are job orders that are there already; the scripts of cmd/muster play with
+// modules that live by their life cycle.
+type inHand struct {
+	first, next policies.Policy
+	loop        *loop.Loop
+	rest        cycle.Set
+}
+
+func orders(t *testing.T) *inHand {
+	t.Helper()
+	return &inHand{first: builtin(t, "fifo", "fifo"), next: builtin(t, "fair", "fair-order")}
+}
+
+func (h *inHand) Begin(_ context.Context, l *loop.Loop, rest cycle.Set) (policies.Info, error) {
+	h.loop, h.rest = l, rest
+	return h.use(h.first), nil
+}
+
+func (h *inHand) Swap(context.Context) (policies.Info, error) { return h.use(h.next), nil }
+func (h *inHand) End() error                                  { return nil }
+
+func (h *inHand) use(p policies.Policy) policies.Info {
+	set := h.rest
+	set.Named = maps.Clone(set.Named)
+	set.Named[RoleOrder] = p
+	h.loop.Swap(set)
+	return p.Info()
 }
 
 // played plays the two-queue story after a change to it.
@@ -58,7 +89,7 @@ func played(t *testing.T, change func(*story)) (kept bool, text string) {
 		t.Fatal(err)
 	}
 	change(s)
-	kept, err = play(t.Context(), s, Options{Out: &out, Policies: s.policies})
+	kept, err = play(t.Context(), s, Options{Out: &out, Policies: s.policies, Orders: orders(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +166,7 @@ func TestWhenInterruptedTheDemoEndsWithoutVerdict(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var out bytes.Buffer
-	kept, err := Run(ctx, Options{Out: &out, Policies: built(t)})
+	kept, err := Run(ctx, Options{Out: &out, Policies: built(t), Orders: orders(t)})
 	if kept || !errors.Is(err, context.Canceled) || strings.Contains(out.String(), "Promises") {
 		t.Fatalf("kept %v, %v:\n%s", kept, err, out.String())
 	}
@@ -147,7 +178,7 @@ func onScreen(t *testing.T, width, height int, color bool) (all string, last []s
 	t.Helper()
 	var out bytes.Buffer
 	kept, err := Run(t.Context(), Options{
-		Out: &out, Policies: built(t), Stories: []string{"two"}, Fast: true, Color: color,
+		Out: &out, Policies: built(t), Orders: orders(t), Stories: []string{"two"}, Fast: true, Color: color,
 		Size: func() (int, int) { return width, height },
 	})
 	if err != nil || !kept {
@@ -204,7 +235,7 @@ func TestWithoutColoursThereIsNoneAndNothingIsLost(t *testing.T) {
 
 func TestATerminalThatIsTooSmallGetsLines(t *testing.T) {
 	var out bytes.Buffer
-	if _, err := Run(t.Context(), Options{Out: &out, Policies: built(t), Stories: []string{"two"}, Fast: true, Size: func() (int, int) { return 40, 10 }}); err != nil {
+	if _, err := Run(t.Context(), Options{Out: &out, Policies: built(t), Orders: orders(t), Stories: []string{"two"}, Fast: true, Size: func() (int, int) { return 40, 10 }}); err != nil {
 		t.Fatal(err)
 	}
 	if strings.Contains(out.String(), "\x1b") || !strings.Contains(out.String(), "0:10  b comes with 60 jobs") {

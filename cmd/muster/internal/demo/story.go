@@ -19,14 +19,14 @@ const (
 // than what one gang takes.
 const largestGang amount.Amount = 16_000
 
-// Policies that decide in the demo: Order until the swap, Next after it.
+// Policies that decide in the demo, all the time.
 type Policies struct {
-	Order, Next, Shares, Victims policies.Policy
+	Shares, Victims policies.Policy
 }
 
 // The names under which the queues of a story know the policies.
 const (
-	roleOrder   = "demo-order"
+	RoleOrder   = "demo-order"
 	roleShares  = "demo-shares"
 	roleVictims = "demo-victims"
 )
@@ -38,6 +38,7 @@ type story struct {
 	names         []string // of the leaf queues, as people call them
 	swapAt        spec.Time
 	policies      Policies
+	first, next   policies.Info // the job orders, as soon as they decide
 	beats         []beat
 	promises      []*promise
 }
@@ -60,15 +61,14 @@ func storyNamed(name string, o Policies) (*story, error) {
 		return nil, fmt.Errorf("there is no story %q", name)
 	}
 	root := *s.trace.Queues.Root
-	root.JobOrder, root.Fairness, root.Victims = roleOrder, roleShares, roleVictims
+	root.JobOrder, root.Fairness, root.Victims = RoleOrder, roleShares, roleVictims
 	s.trace.Queues.Root = &root
 	return s, nil
 }
 
-func (s *story) set(order policies.Policy) cycle.Set {
-	return cycle.Set{Named: map[string]policies.Policy{
-		roleOrder: order, roleShares: s.policies.Shares, roleVictims: s.policies.Victims,
-	}}
+// rest is the set without the job order.
+func (s *story) rest() cycle.Set {
+	return cycle.Set{Named: map[string]policies.Policy{roleShares: s.policies.Shares, roleVictims: s.policies.Victims}}
 }
 
 func (s *story) disablePreemption() { s.trace.Queues.Root.Preemption = spec.PreemptionDisabled }
@@ -90,11 +90,15 @@ func twoQueues(o Policies) *story {
 			return fmt.Sprintf("b comes with 60 jobs and takes its guarantee back, in the same instant: a gives %s borrowed GPUs back and not one more. a holds %s, b %s.",
 				gpus(p.freed), p.used(0), p.used(1))
 		}},
-		{s.swapAt, swapBeat(o)},
+		{s.swapAt, swapBeat(s)},
 		{hour, func(p *player) string {
 			text := fmt.Sprintf("b has only 20 jobs left. The other GPUs do not idle: a holds %s, b %s.", p.used(0), p.used(1))
 			if id := p.firstStart[0]; id != "" {
-				text += fmt.Sprintf(" The first of a to start is %s: the newest, as the new policy says.", id)
+				text += fmt.Sprintf(" The first of a to start is %s", id)
+				if s.next.Name == newestFirst {
+					text += ": the newest, as the new policy says"
+				}
+				text += "."
 			}
 			return text
 		}},
@@ -105,10 +109,13 @@ func twoQueues(o Policies) *story {
 	return s
 }
 
-func swapBeat(o Policies) func(*player) string {
+// newestFirst is the policy of which it is known whom it starts first.
+const newestFirst = "fifo-reversed"
+
+func swapBeat(s *story) func(*player) string {
 	return func(*player) string {
-		return fmt.Sprintf("Hot swap between two cycles: from now on policy %s orders the jobs instead of %s. Nothing stops.",
-			o.Next.Info().Name, o.Order.Info().Name)
+		return fmt.Sprintf("Hot swap between two cycles: from now on policy %s orders the jobs instead of %s. It was verified, compiled and checked beside the cluster, and ran as a shadow. Nothing stops.",
+			s.next.Name, s.first.Name)
 	}
 }
 
@@ -143,7 +150,7 @@ func fiveQueues(o Policies) *story {
 		s.beats = append(s.beats, beat{int64(i) * hour, comes(s, i)})
 	}
 	s.beats = append(s.beats,
-		beat{s.swapAt, swapBeat(o)},
+		beat{s.swapAt, swapBeat(s)},
 		beat{7 * hour, func(p *player) string {
 			return fmt.Sprintf("Before the swap, a job that started had waited %s; since then %s (medians). The shares did not move: a policy orders jobs, the core keeps the guarantees.",
 				p.waitBefore(), p.waitSince())

@@ -32,7 +32,7 @@ func (p *player) verdict(res *sim.Result) bool {
 	swap := clock(p.story.swapAt)
 	ok, failure := p.swapped()
 	line(ok, swap, fmt.Sprintf("%s orders jobs until the swap, then %s; no cycle used both",
-		p.story.policies.Order.Info().Name, p.story.policies.Next.Info().Name), failure)
+		p.story.first.Name, p.story.next.Name), failure)
 	calls, failure := answered(res.Policies)
 	line(failure == "", "always", fmt.Sprintf("the Wasm policies answered all of their %d calls themselves", calls), failure)
 	if len(res.Refused) > 0 {
@@ -59,7 +59,7 @@ func (p *player) swapped() (bool, string) {
 	if len(o) != 2 {
 		return false, fmt.Sprintf("%d policies ordered the jobs", len(o))
 	}
-	before, after := p.story.policies.Order.Info(), p.story.policies.Next.Info()
+	before, after := p.story.first, p.story.next
 	switch {
 	case o[0].info != before.Name+" "+before.Digest || o[1].info != after.Name+" "+after.Digest:
 		return false, "they were " + o[0].info + " and " + o[1].info
