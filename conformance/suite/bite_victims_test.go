@@ -36,7 +36,7 @@ func badVictims() []bad {
 		})},
 		{law: "victims/gang-consistent", subject: pricing("against the second", nil, func(b *policies.VictimBatch, row int) int64 {
 			for i := range min(row, 200-min(b.N, 200)) {
-				if gen.Same(gen.Batch{Victims: b}.Select([]int{i}), gen.Batch{Victims: b}.Select([]int{row})) {
+				if b.Running[i] == b.Running[row] && gen.Same(gen.Batch{Victims: b}.Select([]int{i}), gen.Batch{Victims: b}.Select([]int{row})) {
 					return 1
 				}
 			}

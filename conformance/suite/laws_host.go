@@ -115,12 +115,12 @@ const (
 	delayRows   = 1000 // enough fuel for a long call
 )
 
-// delayRowsOf is the size of the batch, and with it the fuel. With fuel for millions of
-// frames a recursion makes wazero copy a stack of some 100 MB at a time, which nothing
-// interrupts for up to 20 ms: fuel bounds that no better.
+// delayRowsOf is the size of the batch, and with it the fuel. A recursion gets the fuel
+// of a call as such and little more: with fuel for millions of frames it makes wazero
+// move a stack of tens of MB at a time, which nothing interrupts.
 func delayRowsOf(g guest) int {
 	if g.law == "host/recursion" {
-		return delayRows / 10
+		return 2
 	}
 	return delayRows
 }
