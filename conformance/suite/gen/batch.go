@@ -242,7 +242,7 @@ func (b Batch) copied() Batch {
 	switch {
 	case b.Jobs != nil:
 		j := *b.Jobs
-		j.Keys, j.NKeys, j.Reason = [policies.MaxKeys][]int64{}, 0, nil
+		j.Keys, j.NKeys, j.Reason, j.Order = [policies.MaxKeys][]int64{}, 0, nil, nil
 		out.Jobs = &j
 	case b.Queues != nil:
 		q := *b.Queues
