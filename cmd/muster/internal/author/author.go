@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/musterhq/muster/hostabi"
@@ -61,6 +63,12 @@ var marks = []struct {
 
 // Open reads a project. Problems of its policy.yaml come as manifest.Problems.
 func Open(dir string) (*Project, error) {
+	switch info, err := os.Stat(dir); {
+	case err != nil:
+		return nil, &Error{fmt.Sprintf("cannot read %s: %s", dir, reason(err)), "name the folder of a policy; `muster policy new NAME --lang go` makes one"}
+	case !info.IsDir():
+		return nil, &Error{dir + " is a file", "name the folder that the policy's source is in"}
+	}
 	p := &Project{Dir: dir}
 	if p.Language = languageOf(dir); p.Language == "" {
 		return nil, &Error{
@@ -133,13 +141,41 @@ func (t Tools) run(ctx context.Context, dir string, env []string, name string, a
 }
 
 var hints = map[string]string{
-	"go":   "install Go 1.24 or later",
-	"make": "install make",
-	"npm":  "install Node.js and npm",
+	"go":    "install Go 1.24 or later from your distribution or go.dev",
+	"make":  "install make, as in: apt-get install make",
+	"npm":   "install Node.js 20 or later with npm, as in: apt-get install nodejs npm",
+	"clang": "install clang and lld, as in: apt-get install clang lld",
+	"cc":    "install a C compiler for the tests, as in: apt-get install gcc",
+	"rustc": "install rustc with the target wasm32-unknown-unknown, as in: rustup target add wasm32-unknown-unknown, or apt-get install rustc libstd-rust-dev-wasm32 lld",
+}
+
+// needs are the programs that a language's build files call, the first of each list
+// that is there.
+var needs = map[Language]map[string][]string{
+	C:              {"make": nil, "clang": {"clang-19", "clang-18", "clang-17", "clang-16", "clang-15", "clang-14"}},
+	Rust:           {"make": nil, "rustc": {"/usr/bin/rustc"}},
+	AssemblyScript: {"npm": nil},
+}
+
+// ready says which program is missing, before a build file stops half-way.
+func ready(l Language) error {
+	for _, name := range slices.Sorted(maps.Keys(needs[l])) {
+		found := slices.ContainsFunc(append([]string{name}, needs[l][name]...), func(p string) bool {
+			_, err := exec.LookPath(p)
+			return err == nil
+		})
+		if !found && !(name == "clang" && os.Getenv("CLANG") != "") {
+			return &Error{name + " is needed to build this policy and was not found", hints[name]}
+		}
+	}
+	return nil
 }
 
 // Build builds the module of a project and returns it with its metadata inside.
 func (t Tools) Build(ctx context.Context, p *Project) ([]byte, error) {
+	if err := ready(p.Language); err != nil {
+		return nil, err
+	}
 	switch p.Language {
 	case Rego:
 		return nil, &Error{p.Dir + " holds rules in Rego, which need no build", "`muster policy check " + p.Dir + "` compiles them"}

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"reflect"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/musterhq/muster/cmd/muster/internal/author"
 	"github.com/musterhq/muster/cmd/muster/internal/policyset"
 	"github.com/musterhq/muster/runtime/config"
 	"github.com/musterhq/muster/runtime/rules"
@@ -60,7 +63,7 @@ func checkConfigFile(path string) (checkedFile, error) {
 	out := checkedFile{File: path, Kind: "config"}
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return out, failed("name a queues.yaml that can be read", "cannot read %w", err)
+		return out, failed("name a queues.yaml that can be read", "cannot read %w", pathFirst(err))
 	}
 	file, problems := config.Parse(path, text)
 	out.Problems = configFindings(problems)
@@ -123,9 +126,12 @@ in Rego, with its data.json.`, `
 func checkPolicyFile(ctx context.Context, l *policyset.Loader, path string) (checkedFile, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return checkedFile{}, failed("name a module or a folder of rules that is there", "cannot read %w", err)
+		return checkedFile{}, failed("name a module or a folder of rules that is there", "cannot read %w", pathFirst(err))
 	}
 	out := checkedFile{File: path, Kind: "wasm"}
+	if _, err := os.Stat(filepath.Join(path, author.Manifest)); err == nil && info.IsDir() {
+		return checkProject(ctx, l, path)
+	}
 	if info.IsDir() || strings.HasSuffix(path, ".tar.gz") {
 		out.Kind = "rego"
 		r, err := rules.Open(ctx, path, rules.Options{})
@@ -141,6 +147,36 @@ func checkPolicyFile(ctx context.Context, l *policyset.Loader, path string) (che
 	}
 	i := m.Info()
 	out.Summary = fmt.Sprintf("%s decides %s, %s", identity(i.Name, i.Version), strings.Join(policyset.Kinds(i.Kinds), ", "), i.Digest)
+	return out, nil
+}
+
+// checkProject checks the policy.yaml of a project, and its module if it is built.
+func checkProject(ctx context.Context, l *policyset.Loader, dir string) (checkedFile, error) {
+	out := checkedFile{File: dir, Kind: "project"}
+	p, err := author.Open(dir)
+	if err != nil {
+		f, err := out.with(err)
+		return f, authorFailed(err)
+	}
+	md := p.Metadata
+	module := filepath.Join(dir, md.Name+".wasm")
+	if _, err := os.Stat(module); err != nil {
+		out.Summary = fmt.Sprintf("the policy.yaml of %s; not built yet: muster policy build %s", identity(md.Name, md.Version), dir)
+		return out, nil
+	}
+	if out, err = checkPolicyFile(ctx, l, module); err != nil || len(out.Problems) > 0 {
+		return out, err
+	}
+	m, err := l.Load(ctx, module)
+	if err != nil {
+		return out, err
+	}
+	if !reflect.DeepEqual(m.Metadata(), md) {
+		out.Problems = append(out.Problems, finding{
+			File: module, Code: "stale", Severity: string(config.Warning), Message: "the module is older than " + filepath.Join(dir, author.Manifest),
+			Hint: "muster policy build " + dir,
+		})
+	}
 	return out, nil
 }
 

@@ -170,7 +170,18 @@ func (a *app) command(use, short, long, examples, exits string, args cobra.Posit
 	}
 	return &cobra.Command{
 		Use: use, Short: short, Long: strings.TrimSpace(sentence(short) + "\n\n" + strings.TrimSpace(long)), Example: strings.TrimPrefix(examples, "\n"),
-		Annotations: map[string]string{"exit": exits}, Args: args,
+		Annotations: map[string]string{"exit": exits},
+		Args: func(c *cobra.Command, given []string) error {
+			if args(c, given) == nil {
+				return nil
+			}
+			count := fmt.Sprintf("%s given, which does not fit", plural(len(given), "argument"))
+			if len(given) == 0 {
+				count = "an argument is missing"
+			}
+			example, _, _ := strings.Cut(strings.TrimSpace(c.Example), "\n")
+			return misused("as in: "+example, "%s: %s", count, c.UseLine())
+		},
 		RunE: func(c *cobra.Command, args []string) error {
 			a.began = true
 			return do(c.Context(), args)

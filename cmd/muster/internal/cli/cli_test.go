@@ -52,19 +52,33 @@ func TestEveryHelpBeginsWithTwoExamplesAndStatesTheExitCodes(t *testing.T) {
 	})
 }
 
-// The examples run as they are in the root of the repository. Those of the demo
-// are in testdata/demo.txtar, those that go through a shell are not run.
+// The examples run as they are in a folder like the root of the repository, with the
+// files that they name. Left out are those that go through a shell, ask a registry or a
+// running scheduler, or take long: the scripts in testdata do all that.
 func TestTheExamplesOfEveryHelpWork(t *testing.T) {
 	if testing.Short() {
 		t.Skip("plays several traces")
 	}
 	traces := repository(t)
+	props(t)
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
 	everyCommand(testApp(), func(c *cobra.Command) {
 		for _, line := range strings.Split(c.Example, "\n") {
 			line = strings.TrimSpace(line)
-			shell := !strings.HasPrefix(line, "muster ") || strings.ContainsAny(line, "<>")
-			if shell || strings.HasPrefix(line, "muster demo") || !traces && strings.Contains(line, "../shared") {
+			if elsewhere(line) || !traces && strings.Contains(line, "../shared") {
 				continue
+			}
+			t.Chdir(here)
+			if strings.HasPrefix(line, "muster policy new ") {
+				t.Chdir(t.TempDir())
+			}
+			if strings.Contains(line, "--new-key") { // it overwrites nothing
+				if err := os.Remove("platform.key.pub"); err != nil {
+					t.Error(err)
+				}
 			}
 			var out, errs bytes.Buffer
 			if code := Run(strings.Fields(line)[1:], strings.NewReader(""), &out, &errs); code != 0 || out.Len() == 0 {
@@ -72,6 +86,71 @@ func TestTheExamplesOfEveryHelpWork(t *testing.T) {
 			}
 		}
 	})
+}
+
+func elsewhere(line string) bool {
+	if !strings.HasPrefix(line, "muster ") || strings.ContainsAny(line, "<>") || strings.Contains(line, "oci:") {
+		return true
+	}
+	for _, c := range []string{"demo", "sim serve", "conformance run", "policy rollback", "policy promote"} {
+		if strings.HasPrefix(line, "muster "+c) {
+			return true
+		}
+	}
+	return false
+}
+
+// props are the files that the examples name.
+func props(t *testing.T) {
+	t.Helper()
+	module, err := os.ReadFile(filepath.Join("bin", "policies", "aged-sjf.wasm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"my-order.wasm", "policy.wasm", "their.wasm", "old.wasm", "new.wasm"} {
+		if err := os.WriteFile(name, module, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, line := range []string{
+		"policy new my-order",
+		"policy build my-order",
+		"policy run my-order.wasm --rows 3 --save order-permutation.mbatch",
+		"policy run my-order.wasm --rows 3 --save one.mbatch",
+		"conformance run fifo --law totality/every-row --quiet --out conformance",
+		"conformance run fifo --law totality/every-row --quiet --out .",
+		"policy sign my-order.wasm --new-key a",
+		"policy sign my-order.wasm --new-key b",
+		"policy push my-order.wasm layout:bundles/my-order:1.0.0",
+		"policy push my-order.wasm layout:bundles/order:1.4",
+		"policy sign layout:bundles/order:1.4 --key a",
+		"policy sign my-order.wasm --new-key platform.key",
+		"policy sign layout:bundles/my-order:1.0.0 --key platform.key",
+	} {
+		var errs bytes.Buffer
+		if code := Run(strings.Fields(line), strings.NewReader(""), io.Discard, &errs); code != 0 {
+			t.Fatalf("%s: exit code %d, %s", line, code, errs.String())
+		}
+	}
+	if err := os.Remove("platform.key"); err != nil { // an example makes it; its public half stays for the others
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join("my-order", "policy.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	status := `{"at": 1, "policies": [{"name": "my-order"}]}`
+	for name, text := range map[string]string{"policy.yaml": string(text), "policies.status.json": status} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.MkdirAll("cluster", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join("cluster", "policies.status.json"), []byte(status), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // repository makes a folder like the repository's root, with the traces beside it
@@ -88,10 +167,15 @@ func repository(t *testing.T) (traces bool) {
 	if err := os.Mkdir(here, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"bin", "policies"} {
-		if err := os.Symlink(filepath.Join(root, name), filepath.Join(here, name)); err != nil {
-			t.Fatal(err)
-		}
+	// What examples write must not come into the real one.
+	if err := os.Mkdir(filepath.Join(here, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(root, "bin", "policies"), filepath.Join(here, "bin", "policies")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(filepath.Join(here, "policies"), os.DirFS(filepath.Join(root, "policies"))); err != nil {
+		t.Fatal(err)
 	}
 	files := map[string]string{
 		"queues.yaml": "partitions:\n  - name: default\n    queues:\n      - name: root\n        queues:\n          - name: a\n",

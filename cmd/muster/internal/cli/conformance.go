@@ -95,7 +95,7 @@ func (a *app) runSuite(ctx context.Context, name string, f conformanceFlags) err
 		if errors.As(err, &le) {
 			return &policyset.FileError{Path: name, Err: le}
 		}
-		return failed("`muster conformance run --help` lists profiles and flags", "%w", err)
+		return misused("`muster conformance run --help` lists the profiles, docs/conformance.md the laws", "%w", err)
 	}
 	return a.reported(r, f.out, f.format, f.lint)
 }
@@ -183,7 +183,7 @@ func readReport(path string) (*suite.Report, error) {
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, failed("`muster conformance run --out DIR` writes one", "cannot read %w", err)
+		return nil, failed("`muster conformance run --out DIR` writes one", "cannot read %w", pathFirst(err))
 	}
 	r, err := report.Read(text)
 	if err != nil {

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/musterhq/muster/runtime/config"
 	"github.com/musterhq/muster/runtime/manifest"
 	"github.com/musterhq/muster/runtime/rego"
+	"github.com/musterhq/muster/runtime/reload/reason"
 	"github.com/musterhq/muster/runtime/sim/trace"
 	"github.com/musterhq/muster/runtime/wasm"
 )
@@ -33,6 +35,16 @@ func failed(hint, format string, args ...any) error {
 // misused is a call that makes no sense.
 func misused(hint, format string, args ...any) error {
 	return &hinted{fmt.Errorf(format, args...), hint, exitUsage}
+}
+
+// pathFirst turns an error of the file system round, as people say it: the path, then
+// what is wrong with it. "open" and "stat" tell nobody anything.
+func pathFirst(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return fmt.Errorf("%s: %w", p.Path, p.Err)
+	}
+	return err
 }
 
 // silent ends the program with a code; everything has been said already.
@@ -63,9 +75,18 @@ func (a *app) report(err error) int {
 	}
 	var p *policyset.Error
 	var file *policyset.FileError
+	var refused *reason.Error
 	switch {
+	case errors.As(err, &refused):
+		for _, e := range refusals(err) {
+			a.tellRefusal(e)
+		}
+		return exitFailed
 	case errors.As(err, &file):
 		hint = "a folder of rules holds *.rego files and, if they need one, data.json; policies/library/admission is an example"
+		if p, ok := errors.AsType[*fs.PathError](err); ok {
+			err = fmt.Errorf("cannot read %s: %w", file.Path, p.Err)
+		}
 	case errors.As(err, &h):
 		code, hint = h.code, h.hint
 	case errors.As(err, &p):
@@ -73,6 +94,36 @@ func (a *app) report(err error) int {
 	}
 	fmt.Fprintf(a.err, "muster: %s\nhint: %s\n", strings.TrimSpace(err.Error()), hint)
 	return code
+}
+
+// refusals finds every refusal in an error, which may be several joined.
+func refusals(err error) []*reason.Error {
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		var out []*reason.Error
+		for _, e := range many.Unwrap() {
+			out = append(out, refusals(e)...)
+		}
+		return out
+	}
+	var e *reason.Error
+	if errors.As(err, &e) {
+		return []*reason.Error{e}
+	}
+	return nil
+}
+
+// tellRefusal prints why a policy was refused: where, what, the stable code, and what
+// to do about it.
+func (a *app) tellRefusal(e *reason.Error) {
+	where := e.Where
+	if where != "" {
+		where += ": "
+	}
+	hint := e.Hint
+	if hint == "" {
+		hint = "docs/policy-operators.md explains every code"
+	}
+	fmt.Fprintf(a.err, "muster: %s%s [%s]\nhint: %s\n", where, e.Problem, e.Code, hint)
 }
 
 // finding is one problem of a file, of whatever kind the file is.

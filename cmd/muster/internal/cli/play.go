@@ -27,7 +27,8 @@ func policyFlags(c *cobra.Command, n *policyset.Names) {
 	f.StringVar(&n.Fairness, "fairness", "", "`POLICY` of the queues' shares: "+list(order.Names(policies.QueueShares)))
 	f.StringVar(&n.Victims, "victims", "", "`POLICY` of the victims' costs: "+list(order.Names(policies.VictimCosts)))
 	f.StringVar(&n.Placement, "placement", "", "`STRATEGY` of choosing nodes: fragmentation, binpack or spread")
-	f.StringVar(&n.Admission, "admission", "", "`DIR` with admission rules in Rego")
+	f.StringVar(&n.Admission, "admission", "", "`DIR` or bundle of rules in Rego: admission, placement, protection")
+	f.StringVar(&n.Policies, "policies", "", "`FILE` policies.yaml whose policies are loaded before the run, for the queues and flags to name")
 }
 
 // timeFlags say how time passes in a run.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/musterhq/muster/cmd/muster/internal/author"
 	"github.com/musterhq/muster/cmd/muster/internal/output"
+	"github.com/musterhq/muster/hostabi/wasmbin"
 	"github.com/musterhq/muster/runtime/rego"
 	"github.com/musterhq/muster/sdk"
 )
@@ -140,11 +141,11 @@ OUT.wasm the module is replaced.`, `
 		"", cobra.RangeArgs(2, 3), func(_ context.Context, args []string) error {
 			bin, err := os.ReadFile(args[1])
 			if err != nil {
-				return failed("name the module that the compiler wrote", "cannot read %w", err)
+				return failed("name the module that the compiler wrote", "cannot read %w", pathFirst(err))
 			}
 			out, md, err := author.Describe(args[0], bin)
 			if err != nil {
-				return authorFailed(err)
+				return authorFailed(moduleFailed(args[1], err))
 			}
 			to := args[len(args)-1]
 			if err := writeFile(to, out); err != nil {
@@ -154,6 +155,15 @@ OUT.wasm the module is replaced.`, `
 			return nil
 		})
 	return c
+}
+
+// moduleFailed adds the module's path to what is wrong with its bytes.
+func moduleFailed(path string, err error) error {
+	var e *wasmbin.Error
+	if errors.As(err, &e) {
+		return failed("build or copy the file again", "%s: %w", path, e)
+	}
+	return err
 }
 
 // testReport is the JSON of tests of rules.

@@ -19,7 +19,8 @@ func (a *app) policyCheck() *cobra.Command {
 A module is checked against the ABI before any of its code runs, and then held to the
 laws that no policy may break, in less than a second; a scheduler does the same
 before it lets a new version decide anything. Rules in Rego (a folder, or a bundle
-.tar.gz) are compiled with their data. `+"`muster conformance run`"+` is the long form.`, `
+.tar.gz) are compiled with their data. Of a project, its policy.yaml is checked, and
+its module if it is built. `+"`muster conformance run`"+` is the long form.`, `
   muster policy check my-order.wasm
   muster policy check policies/library/admission -o json`,
 		checkCodes, cobra.MinimumNArgs(1), func(ctx context.Context, args []string) error {
@@ -37,7 +38,7 @@ func (a *app) checkPolicies(ctx context.Context, f checkFlags, smoke bool, paths
 		if err != nil || len(file.Problems) > 0 || !smoke || file.Kind != "wasm" {
 			return file, err
 		}
-		m, err := l.Load(ctx, path)
+		m, err := l.Load(ctx, file.File)
 		if err != nil {
 			return file, err
 		}

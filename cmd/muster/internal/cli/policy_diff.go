@@ -137,7 +137,7 @@ func (a *app) batchesFor(ctx context.Context, was, would policies.Policy, kinds 
 	for _, path := range f.batches {
 		text, err := os.ReadFile(path)
 		if err != nil {
-			return nil, failed("name a .mbatch file", "cannot read %w", err)
+			return nil, failed("name a .mbatch file", "cannot read %w", pathFirst(err))
 		}
 		b, err := mbatch.Decode(text)
 		if err != nil {

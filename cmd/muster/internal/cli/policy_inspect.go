@@ -54,6 +54,8 @@ type measuredFuel struct {
 	Kind   string  `json:"kind"`
 	Base   float64 `json:"base"`
 	PerRow float64 `json:"per_row"`
+	// Exceeds says that a call of 1,024 rows used more than the metadata claim.
+	Exceeds bool `json:"exceeds_claim,omitempty"`
 }
 
 func (a *app) policyInspect() *cobra.Command {
@@ -83,7 +85,7 @@ runs nothing).`, `
 func readModule(path string) ([]byte, error) {
 	bin, err := os.ReadFile(path)
 	if err != nil {
-		return nil, failed("`muster policy build` makes a module, `make guests` those that we ship", "cannot read %w", err)
+		return nil, failed("`muster policy build` makes a module, `make guests` those that we ship", "cannot read %w", pathFirst(err))
 	}
 	return bin, nil
 }
@@ -148,7 +150,9 @@ func measureFuel(ctx context.Context, path string, bin []byte) (out []measuredFu
 			fuel[i] = m.LastFuel()
 		}
 		slope := float64(fuel[1]-fuel[0]) / (many - few)
-		out = append(out, measuredFuel{k.String(), float64(fuel[0]) - slope*few, slope})
+		claim := m.Metadata().Fuel
+		exceeds := claim != (hostabi.Fuel{}) && (fuel[0] > claim.Base+claim.PerRow*few || fuel[1] > claim.Base+claim.PerRow*many)
+		out = append(out, measuredFuel{k.String(), float64(fuel[0]) - slope*few, slope, exceeds})
 	}
 	return out, nil
 }
@@ -179,16 +183,41 @@ func (a *app) inspectText(v *inspected) error {
 	}
 	row("reasons", "%s", strings.Join(v.Reasons, "; "))
 	row("claims", "%s", strings.Join(v.Laws, ", "))
-	if f := v.Fuel.Claimed; f != nil {
+	if f := v.Fuel.Claimed; f == nil && len(v.Fuel.Measured) > 0 {
+		row("fuel claimed", "nothing (fuel: in policy.yaml)")
+	} else if f != nil {
 		row("fuel claimed", "%d a call and %d a row", f.Base, f.PerRow)
 	}
 	for _, f := range v.Fuel.Measured {
-		row("fuel measured", "%s: %.0f a call and %.1f a row", f.Kind, f.Base, f.PerRow)
+		over := ""
+		if f.Exceeds {
+			over = ", MORE than it claims"
+		}
+		row("fuel measured", "%s: %.0f a call and %.1f a row%s", f.Kind, f.Base, f.PerRow, over)
 	}
-	row("imports", "%s", strings.Join(v.Imports, ", "))
+	row("imports", "%s", wrapped(v.Imports))
 	row("licence", "%s", v.License)
 	row("source", "%s", v.Source)
 	return w.Flush()
+}
+
+// wrapped lists names, a few on a line, below each other in the second column.
+func wrapped(names []string) string {
+	var b strings.Builder
+	width := 0
+	for i, n := range names {
+		switch {
+		case i == 0:
+		case width+len(n) > 90:
+			b.WriteString(",\n\t")
+			width = 0
+		default:
+			b.WriteString(", ")
+		}
+		b.WriteString(n)
+		width += len(n) + 2
+	}
+	return b.String()
 }
 
 func needs(abi string) string {

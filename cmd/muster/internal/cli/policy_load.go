@@ -13,6 +13,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/musterhq/muster/cmd/muster/internal/operator"
+	"github.com/musterhq/muster/cmd/muster/internal/policyset"
+	"github.com/musterhq/muster/policies"
 	"github.com/musterhq/muster/runtime/reload"
 	"github.com/musterhq/muster/runtime/reload/wanted"
 	"github.com/musterhq/muster/runtime/rules"
@@ -78,7 +80,7 @@ func (a *app) load(ctx context.Context, policy string, f loadFlags) error {
 	}
 	var guard *rules.Rules
 	if f.guard != "" {
-		if guard, err = rules.Open(ctx, f.guard, rules.Options{}); err != nil {
+		if guard, err = openRules(ctx, f.guard); err != nil {
 			return err
 		}
 	}
@@ -88,7 +90,7 @@ func (a *app) load(ctx context.Context, policy string, f loadFlags) error {
 	}
 	v, err := operator.Try(ctx, filepath.Dir(f.at), f.by, s, file.Trust, guard)
 	if err != nil {
-		return err
+		return &policyset.FileError{Path: policy, Err: err}
 	}
 	if f.name == "" && v.Name != "" {
 		s.Name = v.Name
@@ -134,15 +136,24 @@ func (a *app) loadedText(v reload.Version, f loadFlags) {
 	for _, st := range v.History {
 		switch st.State {
 		case reload.Fetched, reload.Verified, reload.Compiled:
-			fmt.Fprintf(a.out, "%-9s %s\n", st.State, st.Text)
+			fmt.Fprintln(a.out, strings.TrimSpace(fmt.Sprintf("%-9s %s", st.State, st.Text)))
 		case reload.Checked:
 			fmt.Fprintf(a.out, "%-9s %s\n", st.State, v.Check)
 		}
 	}
 	fmt.Fprintf(a.out, "%s: %s %s, decides %s\n", f.at, identity(or(v.Name, v.Spec), v.Version), v.Digest, strings.Join(v.Kinds, ", "))
 	if len(v.Kinds) > 0 && v.Kinds[0] != "rules" {
-		fmt.Fprintf(a.out, "queues use it by its name: jobOrder, fairness or victims: %s in queues.yaml\n", v.Spec)
+		fmt.Fprintf(a.out, "queues.yaml names it: %s\n", strings.Join(queueKeys(v.Kinds, v.Spec), ", "))
 	}
+}
+
+// queueKeys are the lines of queues.yaml that use a policy.
+func queueKeys(kinds []string, name string) (out []string) {
+	keys := map[string]string{policies.JobOrder.String(): "jobOrder", policies.QueueShares.String(): "fairness", policies.VictimCosts.String(): "victims"}
+	for _, k := range kinds {
+		out = append(out, keys[k]+": "+name)
+	}
+	return out
 }
 
 // awaitLoad follows the status file until the scheduler has taken the version or

@@ -162,7 +162,7 @@ func (a *app) runBatches(ctx context.Context, m *wasm.Module, files []string, ro
 	for _, f := range files {
 		b, err := os.ReadFile(f)
 		if err != nil {
-			return failed("name a .mbatch file", "cannot read %w", err)
+			return failed("name a .mbatch file", "cannot read %w", pathFirst(err))
 		}
 		sent = append(sent, batchFile{f, b})
 	}

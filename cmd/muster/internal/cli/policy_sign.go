@@ -220,7 +220,7 @@ func (a *app) push(ctx context.Context, policy, to, report string, plain bool, f
 	}
 	if report != "" {
 		if pkg.Report, err = os.ReadFile(report); err != nil {
-			return failed("`muster conformance run` writes one", "cannot read %w", err)
+			return failed("`muster conformance run` writes one", "cannot read %w", pathFirst(err))
 		}
 	}
 	digest, err := oci.Push(ctx, ref, pkg, operator.Reach())

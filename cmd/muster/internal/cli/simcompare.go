@@ -35,8 +35,8 @@ func (a *app) simCompare() *cobra.Command {
 	c := a.command("compare TRACE --run NAME=KEY:VALUE,…", "play a trace under several policies, side by side", aboutTraces+`
 
 Each --run names a run and its policies. Keys are job-order, fairness, victims,
-placement and admission, as the flags of `+"`sim run`"+`, and queues, which is shared
-(the default), pooled or partitioned. The first run is what the others are compared
+placement, admission and policies, as the flags of `+"`sim run`"+`, and queues, which is
+shared (the default), pooled or partitioned. The first run is what the others are compared
 with: for each of them the first moment is named at which it decided differently.
 --partitioned adds a run in which every queue is closed at its guarantee, and says
 which queues of the others wait longer than in theirs.`, `
@@ -162,7 +162,7 @@ func (f *compareFlags) contenders() ([]*contender, error) {
 
 // parseRun reads NAME=KEY:VALUE,KEY:VALUE.
 func parseRun(text string) (*contender, error) {
-	const hint = "write NAME=KEY:VALUE,KEY:VALUE with the keys job-order, fairness, victims, placement, admission, queues"
+	const hint = "write NAME=KEY:VALUE,KEY:VALUE with the keys job-order, fairness, victims, placement, admission, policies, queues"
 	name, rest, _ := strings.Cut(text, "=")
 	if name == "" {
 		return nil, misused(hint, "--run %q has no name", text)
@@ -170,7 +170,7 @@ func parseRun(text string) (*contender, error) {
 	r := &contender{name: name, queues: "shared"}
 	fields := map[string]*string{
 		"job-order": &r.names.JobOrder, "fairness": &r.names.Fairness, "victims": &r.names.Victims,
-		"placement": &r.names.Placement, "admission": &r.names.Admission, "queues": &r.queues,
+		"placement": &r.names.Placement, "admission": &r.names.Admission, "policies": &r.names.Policies, "queues": &r.queues,
 	}
 	for _, pair := range strings.Split(rest, ",") {
 		if pair == "" {

@@ -103,7 +103,7 @@ func (t *traceFlags) shaped(path string) (tr, original *trace.Trace, err error) 
 func (t *traceFlags) replaceQueues(tr *trace.Trace) error {
 	text, err := os.ReadFile(t.queues)
 	if err != nil {
-		return failed("--queues takes a queues.yaml", "cannot read %w", err)
+		return failed("--queues takes a queues.yaml", "cannot read %w", pathFirst(err))
 	}
 	file, problems := config.Parse(t.queues, text)
 	if err := problems.Err(); err != nil {

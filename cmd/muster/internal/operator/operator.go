@@ -85,10 +85,13 @@ func NewKey(path string, a trust.Algorithm) error {
 	if err != nil {
 		return err
 	}
-	if err := create(path, private, 0o600); err != nil {
+	if err := create(path+".pub", public, 0o644); err != nil {
 		return err
 	}
-	return create(path+".pub", public, 0o644)
+	if err := create(path, private, 0o600); err != nil {
+		return errors.Join(err, os.Remove(path+".pub")) // half a pair is worth nothing
+	}
+	return nil
 }
 
 func create(path string, content []byte, mode fs.FileMode) error {

@@ -7,15 +7,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/musterhq/muster/builtin/cycle"
 	"github.com/musterhq/muster/builtin/order"
 	"github.com/musterhq/muster/builtin/pack"
 	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/cmd/muster/internal/operator"
 	"github.com/musterhq/muster/policies"
+	"github.com/musterhq/muster/runtime/reload"
+	"github.com/musterhq/muster/runtime/reload/wanted"
 	"github.com/musterhq/muster/runtime/rules"
 	"github.com/musterhq/muster/runtime/wasm"
 )
@@ -25,7 +30,8 @@ import (
 type Names struct {
 	JobOrder, Fairness, Victims string // built-in name or file.wasm
 	Placement                   string // fragmentation, binpack or spread
-	Admission                   string // folder of Rego rules
+	Admission                   string // folder or bundle of Rego rules
+	Policies                    string // policies.yaml
 }
 
 // String names what was chosen, for reports.
@@ -37,6 +43,7 @@ func (n Names) String() string {
 		{"victims", n.Victims},
 		{"placement", n.Placement},
 		{"admission", n.Admission},
+		{"policies of", n.Policies},
 	} {
 		if c[1] != "" {
 			chosen = append(chosen, c[0]+" "+c[1])
@@ -50,7 +57,8 @@ func (n Names) String() string {
 
 // Loader loads modules, each file once. Close frees them.
 type Loader struct {
-	modules map[string]*wasm.Module
+	modules  map[string]*wasm.Module
+	managers []*reload.Manager // of policies.yaml files
 	// Log gets what policies log; nil drops it.
 	Log func(policy, line string)
 }
@@ -61,7 +69,10 @@ func (l *Loader) Close() error {
 	for _, m := range l.modules {
 		errs = append(errs, m.Close())
 	}
-	l.modules = nil
+	for _, m := range l.managers {
+		errs = append(errs, m.Close())
+	}
+	l.modules, l.managers = nil, nil
 	return errors.Join(errs...)
 }
 
@@ -87,7 +98,10 @@ func (e *FileError) Unwrap() error { return e.Err }
 
 // Set finds the policies and gives a tree whose queues use them.
 func (l *Loader) Set(ctx context.Context, n Names, tree spec.Tree) (cycle.Set, spec.Tree, error) {
-	set := cycle.Set{Named: map[string]policies.Policy{}}
+	set, err := l.applied(ctx, n.Policies)
+	if err != nil {
+		return cycle.Set{}, tree, err
+	}
 	for _, k := range []struct {
 		kind policies.Kind
 		name string
@@ -100,7 +114,6 @@ func (l *Loader) Set(ctx context.Context, n Names, tree spec.Tree) (cycle.Set, s
 			return cycle.Set{}, tree, err
 		}
 	}
-	var err error
 	if set.Placement, err = placement(n.Placement, tree); err != nil {
 		return cycle.Set{}, tree, err
 	}
@@ -117,13 +130,49 @@ func (l *Loader) Set(ctx context.Context, n Names, tree spec.Tree) (cycle.Set, s
 	return set, tree, nil
 }
 
+// applied is the set that a scheduler with this policies.yaml would begin with: its
+// active policies, taken through all their steps. Shadows are left out.
+func (l *Loader) applied(ctx context.Context, file string) (cycle.Set, error) {
+	set := cycle.Set{Named: map[string]policies.Policy{}}
+	if file == "" {
+		return set, nil
+	}
+	if _, err := os.Stat(file); err != nil {
+		return set, &Error{"cannot read " + file + ": " + reason(err), "`muster policy load X.wasm --at " + file + "` writes one"}
+	}
+	want, _, err := operator.Read(file)
+	if err != nil {
+		return set, err
+	}
+	want.Policies = slices.DeleteFunc(want.Policies, func(s wanted.Spec) bool { return s.Mode == wanted.Shadow })
+	opt := operator.Options(filepath.Dir(file), nil)
+	opt.Swap = reload.Into(func(s cycle.Set) <-chan struct{} {
+		set = s
+		done := make(chan struct{})
+		close(done)
+		return done
+	}, cycle.Set{})
+	m, err := reload.New(opt)
+	if err != nil {
+		return set, err
+	}
+	if err := m.Apply(ctx, want); err != nil {
+		return set, errors.Join(err, m.Close())
+	}
+	l.managers = append(l.managers, m)
+	return set, nil
+}
+
 func (l *Loader) add(ctx context.Context, to map[string]policies.Policy, kind policies.Kind, name, flag string) error {
+	if p, ok := to[name]; ok && p.Info().Kinds&kind != 0 {
+		return nil // of policies.yaml
+	}
 	if !IsModule(name) {
 		p, ok := order.Builtin(name)
 		if !ok || p.Info().Kinds&kind == 0 {
 			return &Error{
 				fmt.Sprintf("%s: there is no built-in policy %q that decides %s", flag, name, kind),
-				"built in are " + strings.Join(order.Names(kind), ", ") + "; a module is named by its path, as in policies/mine.wasm",
+				"built in are " + strings.Join(order.Names(kind), ", ") + loadedToo(to, kind) + "; a module is named by its path, as in policies/mine.wasm",
 			}
 		}
 		return nil // the cycle finds it by its name
@@ -140,6 +189,20 @@ func (l *Loader) add(ctx context.Context, to map[string]policies.Policy, kind po
 	}
 	to[name] = m
 	return nil
+}
+
+// loadedToo lists the policies of policies.yaml that decide a kind.
+func loadedToo(set map[string]policies.Policy, kind policies.Kind) string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(set)) {
+		if set[name].Info().Kinds&kind != 0 {
+			out = append(out, name)
+		}
+	}
+	if len(out) == 0 {
+		return ""
+	}
+	return "; loaded are " + strings.Join(out, ", ")
 }
 
 func placement(name string, tree spec.Tree) (pack.Strategy, error) {
