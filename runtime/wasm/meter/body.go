@@ -11,6 +11,11 @@ const maxLocals = 50_000
 // for a call that it may skip, so it is small.
 const maxLeaf = 64
 
+// maxKept is the highest price of a turn of a loop in which the slice is kept in a local.
+// Engines hold nothing in registers in a loop of much code, and one local more is then
+// another load and store; a loop of Go is its whole function.
+const maxKept = 512
+
 // code is what the scan of all bodies leaves behind.
 type code struct {
 	funcs   []body
@@ -23,9 +28,11 @@ type code struct {
 type region struct {
 	price  int64
 	parent int32 // the region around a loop, -1 for a function
-	// noisy says that something in it, or in a loop in it, changes the slice: a call, or
-	// an instruction charged by length. In any other the slice is known in a local.
-	noisy bool
+	// kept says that the slice is in the local: in loops of little code that have only
+	// such loops in them.
+	kept   bool
+	params bool  // the loop may have parameters
+	depth  int32 // how many kept loops it is in, itself included
 }
 
 // body is one function. Its region is the code outside of all loops.
@@ -44,6 +51,7 @@ type edit struct {
 	skip   int32 // bytes that are left out
 	region int32 // around it
 	arg    uint32
+	to     int32 // the region that a branch leads to
 	kind   editKind
 }
 
@@ -52,8 +60,10 @@ type editKind byte
 const (
 	editLocals  editKind = iota // the number of local declarations; arg: that number
 	editEntry                   // behind the local declarations
-	editPreload                 // before a loop; arg: the region of the loop
-	editLoop                    // at the head of a loop, region is the loop's
+	editLoop                    // a loop instruction; arg: the region of the loop
+	editLoopEnd                 // before the end of a loop
+	editBranch                  // the label of a branch out of a loop; arg: the label
+	editReload                  // behind something that changes the slice
 	editCall                    // arg: function as it came
 	editRef                     // arg: function as it came
 	editHelper                  // arg: helper
@@ -74,6 +84,7 @@ func (w *rewriter) bodies(r *wasmbin.Reader) []byte {
 		return nil
 	}
 	w.fold()
+	w.code.keep()
 	return w.emit()
 }
 
@@ -82,9 +93,13 @@ type scanner struct {
 	w      *rewriter
 	r      *wasmbin.Reader
 	f      body
-	region int   // that the next instruction belongs to; index into code.regions
-	open   []int // the region around each open block; the function is one
+	region int // that the next instruction belongs to; index into code.regions
+	open   []frame
 }
+
+// frame is an open block; the function is one. A loop has two regions: the one that it
+// stands in, and its own, to which a branch to it leads.
+type frame struct{ outside, label int }
 
 // scan reads one body, and notes what is to be changed in it.
 func (w *rewriter) scan(r *wasmbin.Reader) {
@@ -101,7 +116,7 @@ func (w *rewriter) scan(r *wasmbin.Reader) {
 	s.enter()
 	s.locals()
 	s.edit(s.r.Offset(), 0, editEntry, 0)
-	s.open = append(s.open, s.region)
+	s.open = append(s.open, frame{s.region, s.region})
 	for len(s.open) > 0 && s.r.Ok() {
 		s.instr()
 	}
@@ -149,23 +164,27 @@ func (s *scanner) instr() {
 	price := int64(1)
 	switch i.Op {
 	case wasmbin.OpBlock, wasmbin.OpIf:
-		s.open = append(s.open, s.region)
+		s.open = append(s.open, frame{s.region, s.region})
 		s.blockType(i)
 		if i.Op == wasmbin.OpBlock {
 			price = 0
 		}
 	case wasmbin.OpLoop:
 		s.blockType(i)
-		s.open = append(s.open, s.region)
-		s.edit(i.Start, 0, editPreload, uint32(len(s.w.code.regions)))
+		outside := s.region
+		s.edit(i.Start, i.End-i.Start, editLoop, uint32(len(s.w.code.regions)))
 		s.enter()
-		s.edit(i.End, 0, editLoop, 0)
+		s.w.code.regions[s.region].params = i.Block >= 0
+		s.open = append(s.open, frame{outside, s.region})
 		s.w.report.Loops++
 		s.f.leaf = false
 	case wasmbin.OpEnd:
 		price = 0
-		s.region = s.open[len(s.open)-1]
-		s.open = s.open[:len(s.open)-1]
+		s.close(i)
+	case wasmbin.OpBr, wasmbin.OpBrIf:
+		s.branch(i.Start+1, i.End, i.Index)
+	case wasmbin.OpBrTable:
+		s.branches(i)
 	case wasmbin.OpElse:
 		price = 0
 	case wasmbin.OpGlobalGet, wasmbin.OpGlobalSet:
@@ -186,6 +205,39 @@ func (s *scanner) instr() {
 	s.w.code.regions[s.region].price += price
 }
 
+// close leaves a block.
+func (s *scanner) close(i wasmbin.Instr) {
+	f := s.open[len(s.open)-1]
+	if f.outside != f.label {
+		s.edit(i.Start, 0, editLoopEnd, 0)
+	}
+	s.region = f.outside
+	s.open = s.open[:len(s.open)-1]
+}
+
+// branch notes a label that leads out of a loop, and thus over the label that the meter
+// may put around it.
+func (s *scanner) branch(at, end int, label uint32) {
+	check(s.r, at, "label", label, uint32(len(s.open)))
+	if !s.r.Ok() {
+		return
+	}
+	if to := s.open[len(s.open)-1-int(label)].label; to != s.region {
+		s.edit(at, end-at, editBranch, label)
+		s.w.code.edits[len(s.w.code.edits)-1].to = int32(to)
+	}
+}
+
+// branches notes the labels of a br_table.
+func (s *scanner) branches(i wasmbin.Instr) {
+	r := wasmbin.NewReader(s.w.bin, i.Start+1, i.End)
+	for n := r.Count(); n >= 0 && s.r.Ok(); n-- {
+		at := r.Offset()
+		label := r.U32()
+		s.branch(at, r.Offset(), label)
+	}
+}
+
 // blockType checks the type of a block. Negative ones are value types.
 func (s *scanner) blockType(i wasmbin.Instr) {
 	if i.Block >= 0 {
@@ -199,7 +251,7 @@ func (s *scanner) call(i wasmbin.Instr) int64 {
 	s.f.leaf = false
 	if i.Op == wasmbin.OpCallIndirect {
 		check(s.r, i.Start, "type", i.Index, s.w.types)
-		s.w.code.disturb(s.region)
+		s.edit(i.End, 0, editReload, 0)
 		return 1 + s.w.price.CallSurcharge
 	}
 	check(s.r, i.Start, "function", i.Index, s.w.functions)
@@ -233,20 +285,11 @@ func (s *scanner) bulk(i wasmbin.Instr, helper uint32) {
 	}
 	s.edit(i.Start, skip, editHelper, helper)
 	s.w.report.Bulk++
-	s.w.code.disturb(s.region)
 	s.f.leaf = false
 }
 
-// disturb makes a region noisy, and those around it.
-func (c *code) disturb(region int) {
-	for i := int32(region); i >= 0 && !c.regions[i].noisy; i = c.regions[i].parent {
-		c.regions[i].noisy = true
-	}
-}
-
 // fold takes the charge out of small leaves that are only called directly, and adds it
-// to their callers: they have paid before the call, so nothing goes unpaid. All other
-// calls make their regions noisy.
+// to their callers: they have paid before the call, so nothing goes unpaid.
 func (w *rewriter) fold() {
 	c := &w.code
 	for i := range c.funcs {
@@ -257,13 +300,35 @@ func (w *rewriter) fold() {
 		}
 	}
 	for _, e := range c.edits {
-		if e.kind != editCall {
-			continue
-		}
-		if e.arg >= w.imported && c.funcs[e.arg-w.imported].folded {
+		if e.kind == editCall && w.folded(e.arg) {
 			c.regions[e.region].price += c.regions[c.funcs[e.arg-w.imported].regions[0]].price
-		} else {
-			c.disturb(int(e.region))
 		}
 	}
+}
+
+// keep finds the loops in which the slice is kept. Loops stand behind what is around them.
+func (c *code) keep() {
+	for i := range c.regions {
+		r := &c.regions[i]
+		r.kept = r.parent >= 0 && r.price <= maxKept
+	}
+	for i := len(c.regions) - 1; i >= 0; i-- {
+		if r := &c.regions[i]; r.parent >= 0 && !r.kept {
+			c.regions[r.parent].kept = false
+		}
+	}
+	for i := range c.regions {
+		r := &c.regions[i]
+		if r.parent >= 0 {
+			r.depth = c.regions[r.parent].depth
+		}
+		if r.kept {
+			r.depth++
+		}
+	}
+}
+
+// folded says whether a function is paid by its callers.
+func (w *rewriter) folded(f uint32) bool {
+	return f >= w.imported && w.code.funcs[f-w.imported].folded
 }

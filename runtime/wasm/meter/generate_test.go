@@ -23,6 +23,7 @@ type gen struct {
 	self  int // the function that is written
 	depth int // of loops
 	left  int // statements that may still be written
+	open  int // labels that a statement may branch to
 }
 
 func (g *gen) op(b ...byte)         { g.out = append(g.out, b...) }
@@ -40,7 +41,7 @@ func (g *gen) expr(depth int) {
 		}
 		return
 	}
-	switch g.n(11) {
+	switch g.n(12) {
 	case 0, 1:
 		g.expr(depth - 1)
 		g.expr(depth - 1)
@@ -74,10 +75,48 @@ func (g *gen) expr(depth int) {
 		g.expr(depth - 1)
 		g.expr(depth - 1)
 		g.op(0x1c, 1, wasmI32) // select t
+	case 11:
+		g.loopWithParams(depth)
 	case 10: // vectors, floats and saturation
 		g.expr(depth - 1)
 		g.op(0xfd, 17, 0xfd, 27, byte(g.n(4)), 0xb7, 0xfc, 2)
 	}
+}
+
+// loopWithParams leaves an i32: a loop whose type is i32 -> i32.
+func (g *gen) loopWithParams(depth int) {
+	if g.depth == 2 {
+		g.i32(0)
+		return
+	}
+	counter := 4 + g.depth
+	g.i32(int64(1 + g.n(3)))
+	g.local(0x21, counter)
+	g.expr(depth - 1)
+	g.depth++
+	g.op(0x03, 1)
+	g.expr(depth - 2)
+	g.op(0x6a)
+	g.countDown(counter)
+	g.op(0x0b)
+	g.depth--
+}
+
+// countDown repeats the loop while its counter is above zero.
+func (g *gen) countDown(counter int) {
+	g.local(0x20, counter)
+	g.i32(-1)
+	g.op(0x6a)
+	g.local(0x22, counter)
+	g.i32(0)
+	g.op(0x4a, 0x0d, 0)
+}
+
+// inside writes statements with more labels around them.
+func (g *gen) inside(labels, depth int) {
+	g.open += labels
+	g.statement(depth - 1)
+	g.open -= labels
 }
 
 // address leaves an address that is mostly inside the memory.
@@ -129,24 +168,24 @@ func (g *gen) statement(depth int) {
 		g.loop(depth)
 	case 5:
 		g.op(0x02, 0x40)
-		g.statement(depth - 1)
+		g.inside(1, depth)
 		g.expr(1)
-		g.op(0x0d, byte(g.n(2))) // out of this block, or of what is around it
-		g.statement(depth - 1)
+		g.op(0x0d, byte(g.n(g.open+1))) // out of this block, or of more
+		g.inside(1, depth)
 		g.op(0x0b)
 	case 6:
 		g.bulk(depth)
 	case 7:
 		g.op(0x02, 0x40, 0x02, 0x40)
 		g.expr(1)
-		g.op(0x0e, 2, 0, 1, 0) // br_table
+		g.op(0x0e, 2, 0, byte(g.n(g.open+2)), 1) // br_table
 		g.op(0x0b)
-		g.statement(depth - 1)
+		g.inside(1, depth)
 		g.op(0x0b)
 	case 8:
 		g.expr(1)
 		g.op(0x04, 0x40)
-		g.statement(depth - 1)
+		g.inside(1, depth)
 		g.op(0x0b)
 	case 9: // code that is never reached
 		g.op(0x02, 0x40, 0x0c, 0, 0x10, 0, 0x1a, 0x03, 0x40, 0x0c, 0, 0x0b, 0x0b)
@@ -165,14 +204,9 @@ func (g *gen) loop(depth int) {
 	g.local(0x21, counter)
 	g.op(0x02, 0x40, 0x03, 0x40)
 	for range 1 + g.n(2) {
-		g.statement(depth - 1)
+		g.inside(2, depth)
 	}
-	g.local(0x20, counter)
-	g.i32(-1)
-	g.op(0x6a)
-	g.local(0x22, counter)
-	g.i32(0)
-	g.op(0x4a, 0x0d, 0) // > 0: once more
+	g.countDown(counter)
 	g.op(0x0b, 0x0b)
 	g.depth--
 }
@@ -207,7 +241,7 @@ func (g *gen) bulk(depth int) {
 
 // body is one function, with its length.
 func (g *gen) body(self int) []byte {
-	g.self, g.depth, g.left = self, 0, 14
+	g.self, g.depth, g.left, g.open = self, 0, 14, 1
 	g.out = []byte{1, genLocals - 2, wasmI32, 0x02, 0x40} // a branch too far leaves this
 	for range 1 + g.n(4) {
 		g.statement(3)

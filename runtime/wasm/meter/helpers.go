@@ -33,6 +33,7 @@ func (w *rewriter) helper(h uint32) uint32 { return w.functions + 1 + h }
 const (
 	opI32Eq       = 0x46
 	opI64LtS      = 0x53
+	opI64GeS      = 0x59
 	opI64Add      = 0x7c
 	opI64Sub      = 0x7d
 	opI64ShrU     = 0x88
@@ -44,6 +45,9 @@ const (
 	opUnreachable = byte(wasmbin.OpUnreachable)
 	opIf          = byte(wasmbin.OpIf)
 	opEnd         = byte(wasmbin.OpEnd)
+	opElse        = byte(wasmbin.OpElse)
+	opBr          = byte(wasmbin.OpBr)
+	opBrIf        = byte(wasmbin.OpBrIf)
 	opReturn      = byte(wasmbin.OpReturn)
 	opCall        = byte(wasmbin.OpCall)
 	opLocalGet    = byte(wasmbin.OpLocalGet)

@@ -17,13 +17,17 @@ type rewriter struct {
 
 	newGlobals uint32 // globals, once the global section is read
 	limits     wasmbin.Limits
-	taken      map[uint32]bool // functions that are called from elsewhere than a call
+	taken      []bool // functions that are called from elsewhere than a call
 
 	code code
 }
 
 // take notes that a function can be called otherwise than by a call instruction.
-func (w *rewriter) take(f uint32) { w.taken[f] = true }
+func (w *rewriter) take(f uint32) {
+	if f < w.functions {
+		w.taken[f] = true
+	}
+}
 
 // since is what was read from an offset on, nothing after an error.
 func (w *rewriter) since(r *wasmbin.Reader, from int) []byte {
@@ -57,7 +61,6 @@ var steps = []step{
 
 // module writes all sections. Custom ones stay where they are, between the same two.
 func (w *rewriter) module(secs []wasmbin.Section) ([]byte, error) {
-	w.taken = map[uint32]bool{}
 	out := slices.Grow(wasmbin.AppendHead(nil), len(w.bin)+len(w.bin)/4+4096)
 	var err error
 	next := 0

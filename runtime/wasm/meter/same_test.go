@@ -113,6 +113,7 @@ func TestAMeteredModuleDoesWhatThePlainOneDoes(t *testing.T) {
 			traps++
 		}
 	})
+	t.Logf("%d modules, %d of them trapped", whole, traps)
 	if traps == whole {
 		t.Errorf("all %d modules trapped: the generator shows nothing", whole)
 	}

@@ -90,6 +90,7 @@ func (w *rewriter) functionTypes(r *wasmbin.Reader) []byte {
 		w.typeOf = append(w.typeOf, t)
 	}
 	w.functions += uint32(n)
+	w.taken = make([]bool, w.functions)
 	out := wasmbin.AppendU(nil, uint64(n+helpers))
 	out = append(out, w.since(r, body)...)
 	for _, t := range helperTypes {
