@@ -109,7 +109,7 @@ func (a *app) load(ctx context.Context, policy string, f loadFlags) error {
 	if err := a.print(f.format, v, func() error { a.loadedText(v, f); return nil }); err != nil {
 		return err
 	}
-	return a.awaitLoad(ctx, f, s.Name, v.Digest, before)
+	return a.awaitLoad(ctx, f, s.Slot(), v.Digest, before)
 }
 
 func (f *loadFlags) spec(policy string) (wanted.Spec, error) {
