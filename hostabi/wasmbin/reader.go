@@ -33,6 +33,13 @@ func (r *Reader) Err() error {
 // Fail makes an error at an offset, unless there is one already.
 func (r *Reader) Fail(offset int, format string, args ...any) { r.fail(offset, format, args...) }
 
+// Join takes over the error of another Reader of the same binary, if it has one.
+func (r *Reader) Join(part *Reader) {
+	if r.err == nil {
+		r.err = part.err
+	}
+}
+
 // Ok says whether there was no error so far.
 func (r *Reader) Ok() bool { return r.err == nil }
 

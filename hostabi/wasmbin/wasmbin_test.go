@@ -1,7 +1,10 @@
 package wasmbin_test
 
 import (
+	"bytes"
 	"errors"
+	"math"
+	"strings"
 	"testing"
 
 	"github.com/musterhq/muster/hostabi/wasmbin"
@@ -104,4 +107,101 @@ func FuzzRead(f *testing.F) {
 			t.Fatal("neither a module nor an error")
 		}
 	})
+}
+
+func TestSectionsAreSplitInTheirOrderOnly(t *testing.T) {
+	secs, err := wasmbin.Sections(tiny)
+	if err != nil || len(secs) != 9 || secs[0].ID != wasmbin.SecType || secs[8].End != len(tiny) {
+		t.Fatalf("%+v, %v", secs, err)
+	}
+	out := wasmbin.AppendHead(nil)
+	for _, s := range secs {
+		out = wasmbin.AppendSection(out, s.ID, tiny[s.Body:s.End])
+	}
+	if !bytes.Equal(out, tiny) {
+		t.Errorf("written again:\n% x\nwas\n% x", out, tiny)
+	}
+	for name, more := range map[string]string{"twice": "\x08\x01\x00\x08\x01\x00", "backwards": "\x08\x01\x00\x07\x01\x00"} {
+		if _, err := wasmbin.Sections([]byte(string(tiny[:8]) + more)); err == nil {
+			t.Errorf("%s was taken", name)
+		}
+	}
+}
+
+func TestACustomSectionIsReplacedWhereItStandsAndAllElseStays(t *testing.T) {
+	out, err := wasmbin.SetCustom(tiny, "hi", []byte("there"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Replace(string(tiny), "\x00\x05\x02hihe", "\x00\x08\x02hithere", 1)
+	if string(out) != want {
+		t.Errorf("%q, want %q", out, want)
+	}
+	if out, err = wasmbin.SetCustom(out, "new", nil); err != nil || string(out) != want+"\x00\x04\x03new" {
+		t.Errorf("%q, %v", out, err)
+	}
+	if out, err = wasmbin.SetCustom([]byte(want+"\x00\x03\x02hi"), "hi", []byte("he")); err != nil || !bytes.Equal(out, tiny) {
+		t.Errorf("a second one of the name: %q, %v", out, err)
+	}
+	if _, err := wasmbin.SetCustom(tiny[:20], "hi", nil); err == nil {
+		t.Error("half a module was taken")
+	}
+}
+
+func TestNumbersComeBackAndTooLongOnesDoNot(t *testing.T) {
+	for _, v := range []int64{0, 1, -1, 63, 64, -64, -65, 1 << 31, -1 << 31, -1<<31 - 1, math.MaxInt64, math.MinInt64} {
+		b := wasmbin.AppendS(nil, v)
+		r := wasmbin.NewReader(b, 0, len(b))
+		if got := r.Int(64); got != v || r.More() || !r.Ok() {
+			t.Errorf("%d came back as %d, %v", v, got, r.Err())
+		}
+		r = wasmbin.NewReader(b, 0, len(b))
+		if r.Int(32); r.Ok() != (int64(int32(v)) == v) {
+			t.Errorf("%d as 32 bits: %v", v, r.Err())
+		}
+	}
+	long := []byte{0x80, 0x80, 0x80, 0x80, 0x80, 0x00}
+	if r := wasmbin.NewReader(long, 0, len(long)); r.Int(32) != 0 || r.Ok() {
+		t.Error("six bytes were taken for 32 bits")
+	}
+}
+
+func TestEveryInstructionIsReadToItsEnd(t *testing.T) {
+	for _, c := range []struct {
+		code  string
+		op    wasmbin.Op
+		index uint32
+	}{
+		{"\x00", wasmbin.OpUnreachable, 0},
+		{"\x02\x40", wasmbin.OpBlock, 0},
+		{"\x0e\x02\x01\x02\x83\x01", wasmbin.OpBrTable, 0},
+		{"\x10\x80\x02", wasmbin.OpCall, 256},
+		{"\x11\x07\x00", wasmbin.OpCallIndirect, 7},
+		{"\x1c\x01\x7f", wasmbin.OpSelectTyped, 0},
+		{"\x28\x02\xff\xff\xff\xff\x0f", 0x28, 0},
+		{"\x41\x80\x80\x80\x80\x78", wasmbin.OpI32Const, 0},
+		{"\x44" + "12345678", 0x44, 0},
+		{"\xd0\x70", wasmbin.OpRefNull, 0},
+		{"\xfc\x0a\x00\x00", wasmbin.OpMemoryCopy, 0},
+		{"\xfc\x8b\x00\x00", wasmbin.OpMemoryFill, 0}, // the number behind the prefix may be long
+		{"\xfc\x08\x05\x00", wasmbin.OpMemoryInit, 5},
+		{"\xfd\x0c" + "0123456789abcdef", 0xfd0c, 0},
+		{"\xfd\x54\x00\x00\x0f", 0xfd54, 0},
+		{"\xfd\xff\x01", 0xfdff, 0},
+	} {
+		r := wasmbin.NewReader([]byte(c.code), 0, len(c.code))
+		if i := r.Instr(); i.Op != c.op || i.Index != c.index || i.End != len(c.code) || r.Err() != nil {
+			t.Errorf("%q: %+v, %v", c.code, i, r.Err())
+		}
+		for n := range len(c.code) {
+			if r := wasmbin.NewReader([]byte(c.code), 0, n); r.Instr().Op == c.op && r.Ok() && c.code[:n] != "\xfc" {
+				t.Errorf("%q is whole after %d bytes", c.code, n)
+			}
+		}
+	}
+	for _, code := range []string{"\x06\x40", "\x12\x00", "\xfc\x12", "\xfd\x9a\x01", "\xfd\x80\x02\x00", "\xfe\x00", "\xfc\xff\xff\x03"} {
+		if r := wasmbin.NewReader([]byte(code), 0, len(code)); r.Instr().End < 0 || r.Ok() {
+			t.Errorf("%q is known", code)
+		}
+	}
 }

@@ -3,7 +3,6 @@ package meter_test
 import (
 	"context"
 	"fmt"
-	"os"
 	"testing"
 
 	"github.com/musterhq/muster/runtime/wasm/meter"
@@ -75,4 +74,3 @@ func BenchmarkInstrument(b *testing.B) {
 	}
 }
 
-func TestMain(m *testing.M) { os.Exit(m.Run()) }

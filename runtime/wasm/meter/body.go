@@ -123,9 +123,7 @@ func (w *rewriter) scan(r *wasmbin.Reader) {
 	if s.r.More() {
 		s.r.Fail(s.r.Offset(), "code behind the end of a function")
 	}
-	if err, ok := s.r.Err().(*wasmbin.Error); ok {
-		r.Fail(err.Offset, "%s", err.Problem)
-	}
+	r.Join(s.r)
 	s.f.edits[1], s.f.regions[1] = len(w.code.edits), len(w.code.regions)
 	w.code.funcs = append(w.code.funcs, s.f)
 }

@@ -1,5 +1,3 @@
-// Package meter rewrites a WebAssembly module so that it counts what it does and stops
-// when its budget is spent: hostabi/abi.md, "Limits: deterministic fuel".
 package meter
 
 import (

@@ -1,6 +1,7 @@
 package meter
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -117,7 +118,7 @@ func (w *rewriter) missing(out []byte, st step) ([]byte, error) {
 	r := wasmbin.NewReader(w.bin, 0, 1)
 	body := st.write(w, r)
 	if r.Err() != nil {
-		return nil, &wasmbin.Error{Offset: len(came), Problem: r.Err().(*wasmbin.Error).Problem}
+		return nil, &wasmbin.Error{Offset: len(came), Problem: fmt.Sprintf("section %d is missing: %v", st.id, r.Err())}
 	}
 	return wasmbin.AppendSection(out, st.id, body), nil
 }
