@@ -73,4 +73,3 @@ func BenchmarkInstrument(b *testing.B) {
 		})
 	}
 }
-
