@@ -43,6 +43,8 @@ type body struct {
 	fuel       uint32 // index of the local that the meter may add
 	leaf       bool   // no loop, no call, nothing charged by length
 	folded     bool   // its callers pay for it
+	indirect   bool   // it calls through a table
+	guarded    bool   // it takes room on the call stack
 }
 
 // edit is a change at an offset of the binary.
@@ -58,15 +60,17 @@ type edit struct {
 type editKind byte
 
 const (
-	editLocals  editKind = iota // the number of local declarations; arg: that number
-	editEntry                   // behind the local declarations
-	editLoop                    // a loop instruction; arg: the region of the loop
-	editLoopEnd                 // before the end of a loop
-	editBranch                  // the label of a branch out of a loop; arg: the label
-	editReload                  // behind something that changes the slice
-	editCall                    // arg: function as it came
-	editRef                     // arg: function as it came
-	editHelper                  // arg: helper
+	editLocals      editKind = iota // the number of local declarations; arg: that number
+	editEntry                       // behind the local declarations
+	editLoop                        // a loop instruction; arg: the region of the loop
+	editLoopEnd                     // before the end of a loop
+	editBranch                      // the label of a branch out of a loop; arg: the label
+	editReload                      // behind something that changes the slice
+	editCall                        // arg: function as it came
+	editRef                         // arg: function as it came
+	editHelper                      // arg: helper
+	editReturn                      // arg: label of the function
+	editFunctionEnd                 // before the last end
 )
 
 // bodies scans and then writes the code section.
@@ -84,6 +88,7 @@ func (w *rewriter) bodies(r *wasmbin.Reader) []byte {
 		return nil
 	}
 	w.fold()
+	w.guard()
 	w.code.keep()
 	return w.emit()
 }
@@ -95,11 +100,15 @@ type scanner struct {
 	f      body
 	region int // that the next instruction belongs to; index into code.regions
 	open   []frame
+	jumps  jumps
 }
 
 // frame is an open block; the function is one. A loop has two regions: the one that it
 // stands in, and its own, to which a branch to it leads.
-type frame struct{ outside, label int }
+type frame struct {
+	outside, label int
+	jump           *jumpTable // of a loop that begins with one
+}
 
 // scan reads one body, and notes what is to be changed in it.
 func (w *rewriter) scan(r *wasmbin.Reader) {
@@ -116,7 +125,7 @@ func (w *rewriter) scan(r *wasmbin.Reader) {
 	s.enter()
 	s.locals()
 	s.edit(s.r.Offset(), 0, editEntry, 0)
-	s.open = append(s.open, frame{s.region, s.region})
+	s.open = append(s.open, frame{outside: s.region, label: s.region})
 	for len(s.open) > 0 && s.r.Ok() {
 		s.instr()
 	}
@@ -159,10 +168,11 @@ func (s *scanner) edit(at, skip int, kind editKind, arg uint32) {
 
 func (s *scanner) instr() {
 	i := s.r.Instr()
+	s.jumps.see(s, i)
 	price := int64(1)
 	switch i.Op {
 	case wasmbin.OpBlock, wasmbin.OpIf:
-		s.open = append(s.open, frame{s.region, s.region})
+		s.open = append(s.open, frame{outside: s.region, label: s.region})
 		s.blockType(i)
 		if i.Op == wasmbin.OpBlock {
 			price = 0
@@ -173,7 +183,7 @@ func (s *scanner) instr() {
 		s.edit(i.Start, i.End-i.Start, editLoop, uint32(len(s.w.code.regions)))
 		s.enter()
 		s.w.code.regions[s.region].params = i.Block >= 0
-		s.open = append(s.open, frame{outside, s.region})
+		s.open = append(s.open, frame{outside: outside, label: s.region})
 		s.w.report.Loops++
 		s.f.leaf = false
 	case wasmbin.OpEnd:
@@ -185,6 +195,9 @@ func (s *scanner) instr() {
 		s.branches(i)
 	case wasmbin.OpElse:
 		price = 0
+	case wasmbin.OpReturn:
+		s.edit(i.Start, i.End-i.Start, editReturn, uint32(len(s.open)-1))
+		s.w.code.edits[len(s.w.code.edits)-1].to = int32(s.f.regions[0])
 	case wasmbin.OpGlobalGet, wasmbin.OpGlobalSet:
 		check(s.r, i.Start, "global", i.Index, s.w.globals)
 	case wasmbin.OpLocalGet, wasmbin.OpLocalSet, wasmbin.OpLocalTee:
@@ -206,6 +219,9 @@ func (s *scanner) instr() {
 // close leaves a block.
 func (s *scanner) close(i wasmbin.Instr) {
 	f := s.open[len(s.open)-1]
+	if len(s.open) == 1 {
+		s.edit(i.Start, 0, editFunctionEnd, 0)
+	}
 	if f.outside != f.label {
 		s.edit(i.Start, 0, editLoopEnd, 0)
 	}
@@ -218,6 +234,12 @@ func (s *scanner) close(i wasmbin.Instr) {
 func (s *scanner) branch(at, end int, label uint32) {
 	check(s.r, at, "label", label, uint32(len(s.open)))
 	if !s.r.Ok() {
+		return
+	}
+	if short, ok := s.jumps.shorter(s, label); ok {
+		s.w.report.Shortened++
+		s.edit(at, end-at, editBranch, short)
+		s.w.code.edits[len(s.w.code.edits)-1].to = int32(s.open[len(s.open)-1-int(short)].label)
 		return
 	}
 	if to := s.open[len(s.open)-1-int(label)].label; to != s.region {
@@ -248,6 +270,7 @@ func (s *scanner) blockType(i wasmbin.Instr) {
 func (s *scanner) call(i wasmbin.Instr) int64 {
 	s.f.leaf = false
 	if i.Op == wasmbin.OpCallIndirect {
+		s.f.indirect = true
 		check(s.r, i.Start, "type", i.Index, s.w.types)
 		s.edit(i.End, 0, editReload, 0)
 		return 1 + s.w.price.CallSurcharge

@@ -5,8 +5,9 @@ import "github.com/musterhq/muster/hostabi/wasmbin"
 // emitter writes the bodies, one after the other.
 type emitter struct {
 	asm
-	f     *body
-	local bool // the function has the local for the slice
+	f      *body
+	number int  // of the function, among those with code
+	local  bool // the function has the local for the slice
 }
 
 // emit writes all bodies, the helpers last.
@@ -17,6 +18,7 @@ func (w *rewriter) emit() []byte {
 	out = wasmbin.AppendU(out, uint64(len(c.funcs)+helpers))
 	e := &emitter{asm: asm{w: w}}
 	for i := range c.funcs {
+		e.number = i
 		e.body(&c.funcs[i])
 		out = append(wasmbin.AppendU(out, uint64(len(e.out))), e.out...)
 	}
@@ -53,6 +55,19 @@ func (e *emitter) apply(ed edit) {
 		}
 		if !e.f.folded {
 			e.charge(r.price + w.price.CallSurcharge)
+		}
+		if e.f.guarded {
+			e.enterFrame()
+		}
+	case editReturn:
+		if e.f.guarded {
+			e.index(opBr, ed.arg+uint32(r.depth-w.code.regions[ed.to].depth))
+		} else {
+			e.op(opReturn)
+		}
+	case editFunctionEnd:
+		if e.f.guarded {
+			e.leaveFrame()
 		}
 	case editLoop:
 		e.loop(w.bin[ed.at:ed.at+int(ed.skip)], &w.code.regions[ed.arg])

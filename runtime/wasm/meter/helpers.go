@@ -32,6 +32,9 @@ func (w *rewriter) helper(h uint32) uint32 { return w.functions + 1 + h }
 // instructions that only the helpers use.
 const (
 	opI32Eq       = 0x46
+	opI32LtS      = 0x48
+	opI32Add      = 0x6a
+	opI32Sub      = 0x6b
 	opI64LtS      = 0x53
 	opI64GeS      = 0x59
 	opI64Add      = 0x7c
@@ -75,6 +78,11 @@ func (a *asm) index(op byte, i uint32) *asm {
 
 func (a *asm) i64(v int64) *asm {
 	a.out = wasmbin.AppendS(append(a.out, opI64Const), v)
+	return a
+}
+
+func (a *asm) i32(v int64) *asm {
+	a.out = wasmbin.AppendS(append(a.out, opI32Const), v)
 	return a
 }
 

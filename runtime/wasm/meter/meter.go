@@ -12,6 +12,10 @@ const (
 	// and those left after it. Both are 0 in a new instance.
 	ExportSlice = "muster_meter_slice"
 	ExportRest  = "muster_meter_rest"
+	// ExportStack is a mutable i32 global: the room left on the call stack, in slots of
+	// about 8 bytes. It is below zero after a call that needed more, which traps, and
+	// back at its first value after every call that returns.
+	ExportStack = "muster_meter_stack"
 	// ImportModule.ImportSafepoint is a function () -> i32, called between two slices:
 	// 0 lets the guest go on, anything else makes it trap.
 	ImportModule    = "muster_meter"
@@ -25,6 +29,7 @@ type Config struct {
 	Slice         int64 // units between two safepoints; 2^20
 	CallSurcharge int64 // units for each call, beside its instructions; 32
 	BulkBytes     int64 // bytes that bulk instructions move for one unit, a power of two; 64
+	StackSlots    int64 // room for recursion; 2^17, which is 16,384 small frames
 }
 
 // The largest prices. They keep every sum far from the end of 64 bits.
@@ -32,6 +37,7 @@ const (
 	maxSlice     = 1 << 40
 	maxSurcharge = 1 << 20
 	maxBulk      = 1 << 20
+	maxStack     = 1 << 30
 )
 
 // MaxTable is the largest table, in elements, as tables are memory that no page limit
@@ -42,8 +48,10 @@ const MaxTable = 1 << 17
 type Report struct {
 	Functions int // functions with code, those that are not charged by themselves included
 	Folded    int // leaves that their callers pay for
+	Guarded   int // functions that may call themselves, by whatever way
 	Loops     int
 	Bulk      int // instructions charged by length
+	Shortened int // branches that no longer go by way of a jump table
 	// BytesBefore and BytesAfter are the sizes of the binaries.
 	BytesBefore, BytesAfter int
 }
@@ -57,6 +65,7 @@ func (c Config) filled() (Config, error) {
 		{"Slice", &c.Slice, 1 << 20, maxSlice},
 		{"CallSurcharge", &c.CallSurcharge, 32, maxSurcharge},
 		{"BulkBytes", &c.BulkBytes, 64, maxBulk},
+		{"StackSlots", &c.StackSlots, 1 << 17, maxStack},
 	} {
 		if *f.value == 0 {
 			*f.value = f.normal

@@ -137,14 +137,18 @@ func (w *rewriter) typeEntries(r *wasmbin.Reader) []byte {
 		}
 		params := r.Count()
 		r.Bytes(params)
-		r.Bytes(r.Count())
+		results := r.Bytes(r.Count())
 		w.params = append(w.params, uint32(params))
+		w.blocks = append(w.blocks, w.blockOf(results))
 	}
 	w.types = uint32(n)
-	out := wasmbin.AppendU(nil, uint64(n)+uint64(len(newTypes)))
+	out := wasmbin.AppendU(nil, uint64(n)+uint64(len(newTypes)+len(w.manyResults)))
 	out = append(out, w.since(r, body)...)
 	for _, t := range newTypes {
 		out = append(out, t...)
+	}
+	for _, results := range w.manyResults {
+		out = append(wasmbin.AppendU(append(out, 0x60, 0), uint64(len(results))), results...)
 	}
 	return out
 }

@@ -16,7 +16,10 @@ type spaces struct {
 	memories  uint32 // imported ones included
 
 	params []uint32 // of each type
-	typeOf []uint32 // of each function with code
+	blocks []int    // of each type, the block that has its results: see blockOf
+	// manyResults are the results of types that have several.
+	manyResults [][]byte
+	typeOf      []uint32 // of each function with code
 }
 
 // shift is the index of a function in the module that is written.
@@ -149,10 +152,10 @@ func (w *rewriter) tableLimits(r *wasmbin.Reader) wasmbin.Limits {
 	return l
 }
 
-// globalEntries copies the global section, and appends the two of the meter.
+// globalEntries copies the global section, and appends the three of the meter.
 func (w *rewriter) globalEntries(r *wasmbin.Reader) []byte {
 	n := r.Count()
-	out := wasmbin.AppendU(nil, uint64(n)+2)
+	out := wasmbin.AppendU(nil, uint64(n)+3)
 	w.newGlobals = w.globals + uint32(n)
 	for range n {
 		body := r.Offset()
@@ -165,13 +168,14 @@ func (w *rewriter) globalEntries(r *wasmbin.Reader) []byte {
 	for range 2 {
 		out = append(out, byte(wasmbin.I64), 1, byte(wasmbin.OpI64Const), 0, byte(wasmbin.OpEnd))
 	}
-	return out
+	out = append(out, byte(wasmbin.I32), 1, byte(wasmbin.OpI32Const))
+	return append(wasmbin.AppendS(out, w.price.StackSlots), byte(wasmbin.OpEnd))
 }
 
-// exports copies the export section, and appends the two of the meter.
+// exports copies the export section, and appends the three of the meter.
 func (w *rewriter) exports(r *wasmbin.Reader) []byte {
 	n := r.Count()
-	out := wasmbin.AppendU(nil, uint64(n)+2)
+	out := wasmbin.AppendU(nil, uint64(n)+3)
 	for range n {
 		if !r.Ok() {
 			return nil
@@ -194,7 +198,7 @@ func (w *rewriter) exports(r *wasmbin.Reader) []byte {
 		}
 		out = wasmbin.AppendU(append(wasmbin.AppendName(out, name), byte(kind)), uint64(index))
 	}
-	for i, name := range []string{ExportSlice, ExportRest} {
+	for i, name := range []string{ExportSlice, ExportRest, ExportStack} {
 		out = append(wasmbin.AppendName(out, name), byte(wasmbin.Global))
 		out = wasmbin.AppendU(out, uint64(w.globals)+uint64(i))
 	}
