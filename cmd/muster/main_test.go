@@ -29,6 +29,9 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("POLICIES", policies)
+			if path, err := exec.LookPath("muster"); err == nil {
+				env.Setenv("MUSTER", path)
+			}
 			return errors.Join(misbehaving(filepath.Join(env.WorkDir, "bad")), truncated(filepath.Join(env.WorkDir, "truncated.csv.gz")))
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": exitCode, "empty": isEmpty, "unhinted": unhinted},

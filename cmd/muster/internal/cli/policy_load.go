@@ -142,7 +142,10 @@ func (a *app) loadedText(v reload.Version, f loadFlags) {
 		}
 	}
 	fmt.Fprintf(a.out, "%s: %s %s, decides %s\n", f.at, identity(or(v.Name, v.Spec), v.Version), v.Digest, strings.Join(v.Kinds, ", "))
-	if len(v.Kinds) > 0 && v.Kinds[0] != "rules" {
+	switch {
+	case f.shadow || f.beside != "":
+		fmt.Fprintln(a.out, "it is a shadow: `muster policy status` shows what it would have decided, `promote` makes it decide")
+	case len(v.Kinds) > 0 && v.Kinds[0] != "rules":
 		fmt.Fprintf(a.out, "queues.yaml names it: %s\n", strings.Join(queueKeys(v.Kinds, v.Spec), ", "))
 	}
 }
@@ -310,7 +313,11 @@ func (a *app) statusText(st reload.Status) error {
 			if v.Calls != nil {
 				calls, faults = fmt.Sprint(v.Calls.Calls), fmt.Sprint(v.Calls.Faults)
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, v.State, or(v.Version, "-"), short(v.Digest), strings.Join(v.Kinds, ","), calls, faults, whyOf(v))
+			state := string(v.State)
+			if v == p.Standby {
+				state = "standby"
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, state, or(v.Version, "-"), short(v.Digest), strings.Join(v.Kinds, ","), calls, faults, whyOf(v))
 		}
 	}
 	return w.Flush()

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/musterhq/muster/builtin/cycle"
 	"github.com/musterhq/muster/builtin/order"
@@ -232,6 +233,10 @@ func Kinds(k policies.Kind) []string {
 	return out
 }
 
+// backstop ends a call that fuel should have ended long before: only a bug of the
+// meter meets it.
+const backstop = 2 * time.Minute
+
 // Load loads a module and tries each of its kinds.
 func (l *Loader) Load(ctx context.Context, path string) (*wasm.Module, error) {
 	if m := l.modules[path]; m != nil {
@@ -241,9 +246,9 @@ func (l *Loader) Load(ctx context.Context, path string) (*wasm.Module, error) {
 	if err != nil {
 		return nil, &Error{"cannot read policy " + path + ": " + reason(err), "`make guests` builds the shipped policies into bin/policies"}
 	}
-	// Fuel bounds every call, the same on every machine. A limit by the clock would make
-	// what a simulation decides depend on what else the machine does.
-	opt := wasm.Options{Name: strings.TrimSuffix(filepath.Base(path), ".wasm"), Timeout: wasm.NoTimeout}
+	// Fuel bounds every call, the same on every machine. A limit by the clock that a call
+	// can meet would make what a simulation decides depend on what else the machine does.
+	opt := wasm.Options{Name: strings.TrimSuffix(filepath.Base(path), ".wasm"), Timeout: backstop}
 	if l.Log != nil {
 		opt.Log = func(_ wasm.Level, line string) { l.Log(path, line) }
 	}
