@@ -38,7 +38,7 @@ func guests() []guest {
 	return []guest{
 		{"host/good-guest", wasmtest.Good, "", "", "A good guest is loaded and answered for."},
 		{"host/endless-loop", wasmtest.Loop, policies.CodeOutOfFuel, "", "A loop without end runs out of fuel."},
-		{"host/recursion", wasmtest.Recursion, policies.CodeOutOfFuel, "", "A recursion without end runs out of fuel."},
+		{"host/recursion", wasmtest.Recursion, policies.CodeTrap, "", "A recursion without end runs out of its call stack."},
 		{"host/call-bomb", wasmtest.CallBomb, policies.CodeOutOfFuel, "", "A tree of calls without a loop runs out of fuel."},
 		{"host/bulk-bomb", wasmtest.BulkBomb, policies.CodeOutOfFuel, "", "Bulk memory operations without end run out of fuel."},
 		{"host/log-flood", wasmtest.LogFlood, policies.CodeOutOfFuel, "", "A guest that logs without end runs out of fuel."},
@@ -115,16 +115,6 @@ const (
 	delayRows   = 1000 // enough fuel for a long call
 )
 
-// delayRowsOf is the size of the batch, and with it the fuel. A recursion gets the fuel
-// of a call as such and little more: with fuel for millions of frames it makes wazero
-// move a stack of tens of MB at a time, which nothing interrupts.
-func delayRowsOf(g guest) int {
-	if g.law == "host/recursion" {
-		return 2
-	}
-	return delayRows
-}
-
 // delaysNobody times each bad guest up to delayTrials times: a host that holds up
 // others does so every time, a busy machine only now and then. How late the ticker is
 // while Go code is as busy for as long is measured as well, and allowed.
@@ -140,7 +130,7 @@ func delaysNobody(c *caseOf) (*breach, gen.Batch) {
 		best := time.Duration(1 << 62)
 		for range delayTrials {
 			began := time.Now()
-			late := lateness(func() { ask(c.ctx, p, gen.Of(policies.JobOrder, c.rnd, delayRowsOf(g), policies.Info{}), fillers[0]) })
+			late := lateness(func() { ask(c.ctx, p, gen.Of(policies.JobOrder, c.rnd, delayRows, policies.Info{}), fillers[0]) })
 			took := time.Since(began)
 			usual := lateness(func() { spin(took) })
 			if best = min(best, late-usual); best <= delayLimit {

@@ -59,7 +59,7 @@ func TestMisbehaviourIsContained(t *testing.T) {
 		{"unreachable code", wasmtest.Trap(), policies.CodeTrap, "unreachable", false},
 		{"a write outside of memory", wasmtest.TrapOutOfBounds(), policies.CodeTrap, "out of bounds", false},
 		{"a loop without end", wasmtest.Loop(), policies.CodeOutOfFuel, "units of fuel", false},
-		{"recursion without end", wasmtest.Recursion(), policies.CodeOutOfFuel, "units of fuel", false},
+		{"recursion without end", wasmtest.Recursion(), policies.CodeTrap, "the call stack is full", false},
 		{"a memory bomb", wasmtest.MemoryBomb(), policies.CodeMemory, "unreachable", false},
 		{"keys that are not numbers", wasmtest.NaN(), policies.CodeBadOutput, "", false},
 		{"infinite keys", wasmtest.Infinity(), policies.CodeBadOutput, "", false},

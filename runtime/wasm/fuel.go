@@ -25,6 +25,7 @@ const (
 // context: so that a call arms no timer and starts no goroutine, however it ends.
 type gauge struct {
 	slice, rest api.MutableGlobal // of the guest: what is left of this slice, and after it
+	deep        api.Global        // of the guest: room left for recursion
 	limit       time.Duration     // of one call, not positive for none
 
 	caller  context.Context //nolint:containedctx // of the call that runs; the safepoint has no other way to it
@@ -69,6 +70,8 @@ func (g *gauge) fault() error {
 	switch {
 	case g.stopped != "":
 		return hostFault(policies.CodeWatchdog, "%s", g.stopped)
+	case int32(g.deep.Get()) < 0:
+		return hostFault(policies.CodeTrap, "the call stack is full: functions called themselves some 16,000 times, or with large frames less often")
 	case g.empty():
 		return hostFault(policies.CodeOutOfFuel, "the budget of %d units of fuel is used up", g.budget)
 	}

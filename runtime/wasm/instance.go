@@ -56,6 +56,7 @@ func newInstance(ctx context.Context, c *code, m *Module) (*instance, error) {
 	}
 	in.mod = mod
 	in.slice, in.rest = counter(mod, meter.ExportSlice), counter(mod, meter.ExportRest)
+	in.deep = mod.ExportedGlobal(meter.ExportStack)
 	in.reserve = mod.ExportedFunction(hostabi.ExportReserve)
 	for _, k := range hostabi.Kinds() {
 		in.kinds[k] = mod.ExportedFunction(k.Export())

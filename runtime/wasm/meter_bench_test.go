@@ -58,6 +58,7 @@ func benchmarkGuest(b *testing.B, bin []byte, metered bool) {
 	refuel := func() {}
 	if metered {
 		in.slice, in.rest = counter(in.mod, meter.ExportSlice), counter(in.mod, meter.ExportRest)
+		in.deep = in.mod.ExportedGlobal(meter.ExportStack)
 		refuel = func() { in.fill(context.Background(), 1<<40) }
 	}
 	run := func(f api.Function) {

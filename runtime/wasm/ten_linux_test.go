@@ -15,7 +15,7 @@ func TestTheTenBadGuestsAreContainedAtTheSameUnitEachTime(t *testing.T) {
 	const budget = 1_000_003
 	want := map[string]policies.Code{
 		"loop": policies.CodeOutOfFuel, "call-bomb": policies.CodeOutOfFuel, "bulk-bomb": policies.CodeOutOfFuel,
-		"log-flood": policies.CodeOutOfFuel, "recursion": policies.CodeOutOfFuel, "memory-bomb": policies.CodeMemory,
+		"log-flood": policies.CodeOutOfFuel, "recursion": policies.CodeTrap, "memory-bomb": policies.CodeMemory,
 		"nan": policies.CodeBadOutput, "liar": policies.CodeBadOutput, "out-of-bounds": policies.CodeTrap, "panic": policies.CodeTrap,
 	}
 	good := load(t, wasmtest.Good(), trusted)

@@ -15,13 +15,16 @@
 //     they move divided by BulkBytes, paid before;
 //   - memory.grow: the bytes that it got divided by BulkBytes, paid behind it.
 //
+// Jumps of Go's guests that lead ahead are no turns of a loop: see jumps.go.
+//
 // A leaf (no loop, no call, no bulk instruction) of at most 64 units that is only called
 // directly pays nothing itself: each call of it costs its price, without surcharge.
 //
 // So the count depends on the module alone, and is the same in every engine and on every
-// machine; a guest out of fuel stops at the same instruction everywhere. Two limits are
-// the engine's own: how deep calls may go (wazero's interpreter: 2,000), and how much
-// memory there is.
+// machine; a guest out of fuel stops at the same instruction everywhere. How deep
+// functions may call themselves is bounded apart from fuel, and also by the module alone:
+// see guard.go. wazero's interpreter allows 2,000 frames and no more, and how much memory
+// there is is the engine's affair too.
 //
 // # How it stops
 //
