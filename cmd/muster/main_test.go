@@ -7,8 +7,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -22,7 +24,8 @@ func TestMain(m *testing.M) {
 
 // The scripts find the shipped policies in $POLICIES, misbehaving ones in bad/, and
 // a gzip file that ends in the middle as truncated.csv.gz. `code N muster …` wants
-// that exit code; `empty FILE` wants nothing in it.
+// that exit code; `empty FILE` wants nothing in it; `eventually PATTERN muster …` calls
+// until stdout matches.
 func TestScripts(t *testing.T) {
 	policies := shipped(t)
 	testscript.Run(t, testscript.Params{
@@ -34,7 +37,7 @@ func TestScripts(t *testing.T) {
 			}
 			return errors.Join(misbehaving(filepath.Join(env.WorkDir, "bad")), truncated(filepath.Join(env.WorkDir, "truncated.csv.gz")))
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": exitCode, "empty": isEmpty, "unhinted": unhinted},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": exitCode, "empty": isEmpty, "unhinted": unhinted, "eventually": eventually},
 	})
 }
 
@@ -111,4 +114,19 @@ func unhinted(ts *testscript.TestScript, neg bool, _ []string) {
 	if bytes.HasPrefix(last, []byte("hint: ")) != neg {
 		ts.Fatalf("the last line of stderr is %q", last)
 	}
+}
+
+// eventually calls a command again and again until what it prints matches.
+func eventually(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: eventually PATTERN command…")
+	}
+	pattern, err := regexp.Compile(args[0])
+	ts.Check(err)
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if ts.Exec(args[1], args[2:]...) == nil && pattern.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+	}
+	ts.Fatalf("never matched %q: %s", pattern, ts.ReadFile("stdout"))
 }
