@@ -106,7 +106,7 @@ type engine struct {
 	res   *Result
 	hash  hash.Hash
 	done  int
-	ends  int // jobs that will end some day
+	ends  int       // jobs that will end some day
 	last  spec.Time // submission that is known
 	uses  map[string]int
 }

@@ -57,7 +57,11 @@ var marks = []struct {
 	file     string
 	language Language
 }{
-	{"go.mod", Go}, {"main.go", Go}, {"package.json", AssemblyScript}, {"Cargo.toml", Rust}, {"policy.rs", Rust},
+	{"go.mod", Go},
+	{"main.go", Go},
+	{"package.json", AssemblyScript},
+	{"Cargo.toml", Rust},
+	{"policy.rs", Rust},
 	{"policy.c", C},
 }
 
@@ -129,6 +133,7 @@ func (t Tools) run(ctx context.Context, dir string, env []string, name string, a
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, t.Log, t.Log
 	cmd.Env = append(os.Environ(), append(env, "MUSTER="+t.Self)...)
+	fmt.Fprintln(t.Log, name, strings.Join(args, " ")) // the first time, it can take a while
 	err = cmd.Run()
 	var exit *exec.ExitError
 	switch {

@@ -94,6 +94,9 @@ func (f *demoFlags) cast(ctx context.Context, l *policyset.Loader, o *demo.Optio
 	if dir == "" {
 		dir = policyFolder()
 	}
+	if _, err := os.Stat(dir); err != nil {
+		return failed("`make guests` builds them, and --policies names their folder; `muster sim serve` needs none", "the shipped policies, which play beside yours, are not in %s", dir)
+	}
 	if o.Policies.Shares, err = l.Load(ctx, filepath.Join(dir, "guaranteed-fair.wasm")); err != nil {
 		return err
 	}
