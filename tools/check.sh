@@ -36,6 +36,7 @@ step() {
 
 before=$(snapshot)
 failed=
+step . tools/wat.sh --check
 for module in . "$@"; do
 	step "$module" go generate ./...
 	step "$module" go mod tidy

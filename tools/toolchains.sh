@@ -31,6 +31,7 @@ want make /usr/bin/make
 want clang-16 /usr/bin/clang-16
 want lld-16 /usr/bin/wasm-ld-16
 want rustc /usr/bin/rustc
+want wabt /usr/bin/wat2wasm
 want libstd-rust-dev-wasm32 /usr/lib/rustlib/wasm32-unknown-unknown/lib
 command -v node >/dev/null || missing+=(nodejs)
 install_missing

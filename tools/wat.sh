@@ -13,7 +13,7 @@ fi
 tmp=$(mktemp)
 trap 'rm -f "$tmp"' EXIT
 differ=0
-for text in runtime/wasm/wasmtest/wat/*.wat runtime/wasm/meter/testdata/*.wat; do
+for text in runtime/wasm/wasmtest/wat/*.wat runtime/wasm/meter/testdata/*.wat conformance/suite/testdata/*.wat; do
 	wat2wasm --debug-names "$text" -o "$tmp"
 	module=${text%.wat}.wasm
 	cmp -s "$tmp" "$module" && continue
