@@ -61,11 +61,11 @@
 //
 // The input of loading is the policy:
 //
-//	input.policy.name, .version, .source, .digest   texts
+//	input.policy.name, .version, .source, .digest   texts; a source has its kind
+//	                       before it: file:order.wasm, oci:host/order:1.2
 //	input.policy.by        who asks
 //	input.policy.signers   names of the keys whose signatures hold
 //	input.policy.kinds     job_order, queue_shares, victim_costs, rules
-//	input.policy.queues    paths of the queues that name the policy
 //
 // The data is whatever the operator loads with the rules. In Rego what is
 // undefined quietly makes its rule vanish, also a deny. So Load refuses a field

@@ -47,7 +47,7 @@ const inputSchema = `{
       "properties": {
         "name": {"type": "string"}, "version": {"type": "string"}, "source": {"type": "string"}, "digest": {"type": "string"},
         "by": {"type": "string"}, "signers": {"type": "array", "items": {"type": "string"}},
-        "kinds": {"type": "array", "items": {"type": "string"}}, "queues": {"type": "array", "items": {"type": "string"}}
+        "kinds": {"type": "array", "items": {"type": "string"}}
       }
     }
   }

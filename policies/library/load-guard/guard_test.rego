@@ -3,14 +3,22 @@ package muster.loading_test
 import data.muster.loading
 
 mine := {
-	"name": "mine", "source": "policies/llm/mine.wasm", "digest": "sha256:1", "by": "llm",
-	"signers": [], "kinds": ["job_order"], "queues": ["root.research.llm.nightly"],
+	"name": "llm-order", "source": "file:policies/llm/order.wasm", "digest": "sha256:1", "by": "llm",
+	"signers": [], "kinds": ["job_order"],
 }
 
 test_a_team_loads_its_own_order if loading.allow with input.policy as mine
 
-test_not_for_the_queue_of_others if {
-	not loading.allow with input.policy as object.union(mine, {"queues": ["root.research.llm", "root.batch"]})
+test_not_under_the_name_of_others if {
+	not loading.allow with input.policy as object.union(mine, {"name": "vision-order"})
+}
+
+test_from_its_registry_too if {
+	loading.allow with input.policy as object.union(mine, {"source": "oci:registry.internal/llm/order:1.2"})
+}
+
+test_what_decides_nothing_is_not_allowed if {
+	not loading.allow with input.policy as object.union(mine, {"kinds": []})
 }
 
 test_not_fairness if {
@@ -18,7 +26,7 @@ test_not_fairness if {
 }
 
 test_not_from_elsewhere if {
-	not loading.allow with input.policy as object.union(mine, {"source": "mine.wasm"})
+	not loading.allow with input.policy as object.union(mine, {"source": "file:order.wasm"})
 }
 
 test_a_stranger_loads_nothing if {

@@ -138,8 +138,8 @@ func TestFivePercentOfTwoHundredCallsQuarantine(t *testing.T) {
 	}
 }
 
-func TestWhatThePolicySaysItselfIsNoStrike(t *testing.T) {
-	for _, c := range []policies.Code{policies.CodeAbstain, policies.CodeBadInput, policies.CodeBadParams, policies.CodeInternal} {
+func TestToDeclineIsNoStrike(t *testing.T) {
+	for _, c := range []policies.Code{policies.CodeAbstain, policies.CodeBadInput, policies.CodeBadParams} {
 		g := New(&puppet{answer: failure(c)}, Options{})
 		for range 100 {
 			ask(g, 0)

@@ -30,12 +30,12 @@ const (
 	Served = Window
 )
 
-// IsStrike says whether a failure counts against a policy. What the policy says itself
-// (it abstains, it can't use the input) does not: the built-in answers, and no state
-// was lost.
+// IsStrike says whether a failure counts against a policy. That it abstains, or can't use
+// the input or its params, does not: it says so itself, and may be right. An error of its
+// own does, as a panic in Go is one.
 func IsStrike(c policies.Code) bool {
 	switch c {
-	case policies.CodeAbstain, policies.CodeBadInput, policies.CodeBadParams, policies.CodeInternal:
+	case policies.CodeAbstain, policies.CodeBadInput, policies.CodeBadParams:
 		return false
 	}
 	return true

@@ -29,7 +29,7 @@ func (a *app) policy() *cobra.Command {
 		a.policyNew(), a.policyBuild(), a.policyAnnotate(), a.policyInspect(), a.policyCheck(), a.policyTest(),
 		a.policyRun(), a.policyBench(), a.policyDiff(),
 		a.policySign(), a.policyVerify(), a.policyPush(), a.policyPull(),
-		a.policyLoad(), a.policyRollback(), a.policyPromote(), a.policyStatus())
+		a.policyLoad(), a.policyRollback(), a.policyReload(), a.policyPromote(), a.policyStatus())
 }
 
 func (a *app) tools() author.Tools {

@@ -208,6 +208,24 @@ not changed; `+"`muster policy load`"+` loads another version.`, `
 	return c
 }
 
+func (a *app) policyReload() *cobra.Command {
+	var at string
+	var wait time.Duration
+	c := a.command("reload NAME", "fetch a policy again, and lift its quarantine", `
+Asks the scheduler that runs with this policies.yaml to fetch, verify, compile and check
+the policy anew, and to put it in place of the one that runs, even if it is the same. A
+tag is resolved again, and a quarantine ends.`, `
+  muster policy reload my-order
+  muster policy reload my-order --at cluster/policies.yaml --wait 30s`,
+		"0 it decides, 1 it was refused or no scheduler answered, 2 it was called wrongly", cobra.ExactArgs(1),
+		func(ctx context.Context, args []string) error {
+			return a.request(ctx, at, reload.Request{Op: reload.OpReload, Name: args[0]}, wait)
+		})
+	atFlag(c, &at, "that the scheduler runs with")
+	c.Flags().DurationVar(&wait, "wait", 15*time.Second, "wait so long for the scheduler's answer")
+	return c
+}
+
 func (a *app) policyPromote() *cobra.Command {
 	var at string
 	var wait time.Duration
