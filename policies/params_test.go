@@ -35,7 +35,7 @@ func TestASettingThatCanNotBeUsedIsNamed(t *testing.T) {
 		given      map[string]any
 		param, say string
 	}{
-		"unknown":            {map[string]any{"agin": 1}, "agin", "no such setting"},
+		"unknown":            {map[string]any{"agimg": 1}, "agimg", "no such setting"},
 		"below the minimum":  {map[string]any{"aging": -0.1}, "aging", "below the minimum 0"},
 		"above the maximum":  {map[string]any{"top": 101}, "top", "above the maximum 100"},
 		"a text for a truth": {map[string]any{"strict": "yes"}, "strict", "not of type bool"},
