@@ -191,55 +191,38 @@ func (a *app) awaitLoad(ctx context.Context, f loadFlags, name, digest string, s
 }
 
 func (a *app) policyRollback() *cobra.Command {
-	var at string
-	var wait time.Duration
-	c := a.command("rollback NAME", "put the version before back, at once", `
+	return a.asking(reload.OpRollback, "put the version before back, at once", `
 Asks the scheduler that runs with this policies.yaml. The version before is still
 compiled, so nothing is fetched: it decides from the next cycle on. policies.yaml is
-not changed; `+"`muster policy load`"+` loads another version.`, `
-  muster policy rollback my-order
-  muster policy rollback my-order --at cluster/policies.yaml --wait 5s`,
-		"0 the version before decides, 1 there is none or no scheduler answered, 2 it was called wrongly", cobra.ExactArgs(1),
-		func(ctx context.Context, args []string) error {
-			return a.request(ctx, at, reload.Request{Op: reload.OpRollback, Name: args[0]}, wait)
-		})
-	atFlag(c, &at, "that the scheduler runs with")
-	c.Flags().DurationVar(&wait, "wait", 5*time.Second, "wait so long for the scheduler's answer")
-	return c
+not changed; `+"`muster policy load`"+` loads another version.`,
+		"0 the version before decides, 1 there is none or no scheduler answered, 2 it was called wrongly", 5*time.Second)
 }
 
 func (a *app) policyReload() *cobra.Command {
-	var at string
-	var wait time.Duration
-	c := a.command("reload NAME", "fetch a policy again, and lift its quarantine", `
+	return a.asking(reload.OpReload, "fetch a policy again, and lift its quarantine", `
 Asks the scheduler that runs with this policies.yaml to fetch, verify, compile and check
 the policy anew, and to put it in place of the one that runs, even if it is the same. A
-tag is resolved again, and a quarantine ends.`, `
-  muster policy reload my-order
-  muster policy reload my-order --at cluster/policies.yaml --wait 30s`,
-		"0 it decides, 1 it was refused or no scheduler answered, 2 it was called wrongly", cobra.ExactArgs(1),
-		func(ctx context.Context, args []string) error {
-			return a.request(ctx, at, reload.Request{Op: reload.OpReload, Name: args[0]}, wait)
-		})
-	atFlag(c, &at, "that the scheduler runs with")
-	c.Flags().DurationVar(&wait, "wait", 15*time.Second, "wait so long for the scheduler's answer")
-	return c
+tag is resolved again, and a quarantine ends.`,
+		"0 it decides, 1 it was refused or no scheduler answered, 2 it was called wrongly", 15*time.Second)
 }
 
 func (a *app) policyPromote() *cobra.Command {
+	return a.asking(reload.OpPromote, "let a shadow decide", `
+Asks the scheduler that runs with this policies.yaml to make the shadow beside a
+policy the active one, from the next cycle on.`,
+		"0 the shadow decides, 1 there is none or no scheduler answered, 2 it was called wrongly", 5*time.Second)
+}
+
+// asking is a command that asks a running scheduler for one operation, called like it.
+func (a *app) asking(op, short, long, exits string, patience time.Duration) *cobra.Command {
 	var at string
 	var wait time.Duration
-	c := a.command("promote NAME", "let a shadow decide", `
-Asks the scheduler that runs with this policies.yaml to make the shadow beside a
-policy the active one, from the next cycle on.`, `
-  muster policy promote my-order
-  muster policy promote my-order --at cluster/policies.yaml`,
-		"0 the shadow decides, 1 there is none or no scheduler answered, 2 it was called wrongly", cobra.ExactArgs(1),
-		func(ctx context.Context, args []string) error {
-			return a.request(ctx, at, reload.Request{Op: reload.OpPromote, Name: args[0]}, wait)
-		})
+	examples := fmt.Sprintf("\n  muster policy %s my-order\n  muster policy %s my-order --at cluster/policies.yaml --wait 30s", op, op)
+	c := a.command(op+" NAME", short, long, examples, exits, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
+		return a.request(ctx, at, reload.Request{Op: op, Name: args[0]}, wait)
+	})
 	atFlag(c, &at, "that the scheduler runs with")
-	c.Flags().DurationVar(&wait, "wait", 5*time.Second, "wait so long for the scheduler's answer")
+	c.Flags().DurationVar(&wait, "wait", patience, "wait so long for the scheduler's answer")
 	return c
 }
 
