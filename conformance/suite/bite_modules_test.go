@@ -67,7 +67,7 @@ func TestTheHandWrittenModulesAreCurrent(t *testing.T) {
 	}
 	for _, text := range texts {
 		made := filepath.Join(t.TempDir(), "out.wasm")
-		if out, err := exec.CommandContext(t.Context(), tool, text, "-o", made).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(t.Context(), tool, "--debug-names", text, "-o", made).CombinedOutput(); err != nil {
 			t.Fatalf("%s: %v\n%s", text, err, out)
 		}
 		want, err := os.ReadFile(made)
@@ -76,7 +76,7 @@ func TestTheHandWrittenModulesAreCurrent(t *testing.T) {
 		}
 		kept, err := os.ReadFile(strings.TrimSuffix(text, ".wat") + ".wasm")
 		if err != nil || !bytes.Equal(kept, want) {
-			t.Errorf("%s: run wat2wasm %s (%v)", text, text, err)
+			t.Errorf("%s: run tools/wat.sh (%v)", text, err)
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/musterhq/muster/runtime/loop"
 	"github.com/musterhq/muster/runtime/reload"
 	"github.com/musterhq/muster/runtime/reload/reason"
+	"github.com/musterhq/muster/runtime/reload/shadow"
 	"github.com/musterhq/muster/runtime/sim"
 	"github.com/musterhq/muster/runtime/sim/trace"
 )
@@ -66,6 +67,7 @@ type cluster struct {
 	began   time.Time
 	tally   tally
 	tabled  time.Time
+	names   names
 }
 
 // begin gives the loop a manager that follows policies.yaml.
@@ -74,6 +76,7 @@ func (c *cluster) begin(ctx context.Context, l *loop.Loop) error {
 	life.Swap = reload.Into(l.Swap, c.o.Set)
 	life.StatusFile = c.o.Status
 	life.Log = c.step
+	life.Names = shadow.Names{Job: c.names.job, Queue: c.names.queue}
 	m, err := reload.New(life)
 	if err != nil {
 		return err

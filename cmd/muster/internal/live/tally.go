@@ -25,6 +25,7 @@ type tally struct {
 
 // turned takes in one turn. It runs on the loop's goroutine.
 func (c *cluster) turned(t loop.Turn) {
+	c.names.observe(c.loop.Ledger().World())
 	s := &c.tally
 	s.cycles++
 	s.refused += len(t.Refused)
