@@ -139,8 +139,8 @@ func BenchmarkCycleWasm(b *testing.B) {
 	}
 }
 
-// module loads a shipped guest, trusted: without the wall-clock watchdog, whose
-// cost goes away with deterministic fuel.
+// module loads a shipped guest, bounded by fuel alone, so that a busy machine changes
+// nothing.
 func module(tb testing.TB, name string) policies.Policy {
 	bin, err := guests.Build(name)
 	if err != nil {

@@ -1,5 +1,5 @@
 // Command gen writes the bindings of the ABI's columns: for the host, for the Wasm
-// runtime, for the guest SDK in Go, and the table for readers. Run it by `go generate ./hostabi`; the only
+// runtime, for the SDKs of all languages, and the table for readers. Run it by `go generate ./hostabi`; the only
 // argument, optional, is the directory that stands for the repository root.
 package main
 
