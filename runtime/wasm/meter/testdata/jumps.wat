@@ -16,7 +16,8 @@
           ;; 2
           (if (i32.and (local.get $n) (i32.const 1)) (then (local.set $p (i32.const 3)) (br $turn)))
           (local.set $sum (i32.add (local.get $sum) (i32.const 1000))))
-          ;; 3: back to 1
+          ;; 3: back to 1, from inside of as many blocks as there were around place 1
+          (if (i32.and (local.get $n) (i32.const 2)) (then (block (block (local.set $p (i32.const 1)) (br $turn)))))
           (local.set $p (i32.const 1)) (br $turn))
         ;; 4
         (br $out)))
@@ -30,7 +31,7 @@
         (br_table $zero $one $turn (local.get $p)))
         (local.set $q (i32.const 1)) ;; not the local of the table
         (local.set $n (i32.add (local.get $n) (i32.const 1)))
-        (if (i32.lt_s (local.get $n) (i32.const 10)) (then (local.set $q (i32.const 0)) (br $turn)))
+        (if (i32.lt_s (local.get $n) (i32.const 10)) (then (local.set $q (i32.const 1)) (br $turn))) ;; ahead, if it were
         (local.set $p (i32.const 1))
         (br $turn))
       (return (i32.add (local.get $n) (local.get $q))))
