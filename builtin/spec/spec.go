@@ -69,8 +69,9 @@ type Node struct {
 	Unschedulable bool
 }
 
-// Taint keeps tasks without a matching toleration off a node.
-type Taint struct{ Key, Value string }
+// Taint keeps tasks without a matching toleration off a node. Effect is Kubernetes'
+// ("NoSchedule", "NoExecute"); empty means NoSchedule.
+type Taint struct{ Key, Value, Effect string }
 
 // Toleration lets a task onto nodes with a taint. An empty Value tolerates any.
 type Toleration struct{ Key, Value string }
@@ -91,6 +92,8 @@ type Job struct {
 	Deadline Time
 	// NonPreemptible jobs are never victims, and run only inside the guarantee.
 	NonPreemptible bool
+	// NeverPreempts jobs evict nobody (Kubernetes: preemptionPolicy Never).
+	NeverPreempts bool
 	// Notice is how long before an eviction the job is told, so that it can
 	// checkpoint; 0 evicts at once.
 	Notice Duration
@@ -116,6 +119,11 @@ type TaskGroup struct {
 	Tolerations  []Toleration
 	// Leader marks the head of a Ray cluster and its like: evicted last.
 	Leader bool
+	// Where, if not nil, decides which nodes the tasks may run on in place of
+	// NodeSelector and Tolerations.
+	Where Where
+	// Near relates the tasks to others by where those run.
+	Near Near
 }
 
 // PreemptionPolicy of a queue, with YuniKorn's names.

@@ -142,6 +142,9 @@ var Rules = []Rule{
 	door("github.com/google/go-containerregistry", "runtime/reload"),
 	door("github.com/spf13/cobra", "cmd"),
 	door("k8s.io/client-go", "runtime/kube", "cmd"),
+	door("k8s.io/api", "runtime/kube", "cmd"),
+	door("github.com/prometheus/client_golang", "runtime/serve"),
+	door("github.com/chromedp/chromedp", "runtime/serve"),
 	door("github.com/cilium/ebpf", "gpuprobe/bpf"),
 }
 

@@ -68,6 +68,63 @@ type (
 		Idle  spec.Duration // for how long, at At, none of them had done anything
 		At    spec.Time     // a time that is still to come counts as now
 	}
+	// JobGrown adds groups of tasks to a job. Its tasks so far keep their numbers; the
+	// new ones follow them in order. Names of groups need not be unique: a group that
+	// grows comes as another one of the same name.
+	JobGrown struct {
+		ID    string
+		Tasks []spec.TaskGroup
+	}
+	// JobGang changes how many tasks of a group must run together. Finished tasks count
+	// towards it as before.
+	JobGang struct {
+		ID    string
+		Group int32 // index in the order in which the groups came
+		Min   int64
+	}
+	// TaskAgain says that a task that ended, or was released, is wanted once more: it is
+	// pending again.
+	TaskAgain struct {
+		Job  string
+		Task int32
+	}
+	// TaskRunning says that a task was found running on a node, whoever started it: it
+	// is charged there whether there is room or not.
+	TaskRunning struct {
+		Job     string
+		Task    int32
+		Node    string
+		Devices uint64 // a bit each; 0 takes the first that are free
+		Since   spec.Time
+	}
+	// TaskClaimed keeps a place for a pending task until a time, as a Claim of a plan
+	// does: what a former leader had decided and not yet carried out. It is refused
+	// (no-room) if the place is taken.
+	TaskClaimed struct {
+		Job     string
+		Task    int32
+		Node    string
+		Devices uint64
+		Until   spec.Time
+	}
+	// NodeUsed says what others than our jobs take on a node (pods of other schedulers,
+	// of the system): it is free for nobody. It replaces what was said before. The
+	// queues share the pool's capacity without it.
+	NodeUsed struct {
+		Name string
+		Used spec.Resources
+		// Counts has, for each term of which tasks of others run there, how many;
+		// Avoids the terms that those tasks keep out of their domains, likewise.
+		Counts map[string]int32
+		Avoids map[spec.Term]int32
+	}
+	// JobNear replaces what the tasks of a group count for: a term has come or gone, or
+	// labels have changed. Nothing else of Near may change.
+	JobNear struct {
+		ID     string
+		Group  int32
+		Counts []string
+	}
 	// QueuesChanged replaces the queue tree. If the new one has no place for a
 	// job, it is refused and the old one stays.
 	QueuesChanged struct{ Tree spec.Tree }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/musterhq/muster/builtin/cycle"
 	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/builtin/world"
 	"github.com/musterhq/muster/runtime/clock"
 	"github.com/musterhq/muster/runtime/ledger"
 )
@@ -47,6 +48,7 @@ type Loop struct {
 		listeners []func(Turn)
 		turning   bool            // a turn runs, with the set that it found
 		leaving   []chan struct{} // of the sets replaced since; closed when it ends
+		visits    []func(*world.World)
 	}
 	knock chan struct{} // holds one token while there is something to do
 }
@@ -85,6 +87,16 @@ func (p *Loop) Swap(set cycle.Set) (retired <-chan struct{}) {
 	p.mu.Unlock()
 	p.wake()
 	return ch
+}
+
+// Visit calls f with the world between two turns, on the loop's goroutine: soon if Run
+// runs, at the end of the next turn in any case. f must be quick, must not change the
+// world, and must not keep it beyond the call.
+func (p *Loop) Visit(f func(*world.World)) {
+	p.mu.Lock()
+	p.mu.visits = append(p.mu.visits, f)
+	p.mu.Unlock()
+	p.wake()
 }
 
 // Listen calls f after every turn, on the loop's goroutine: f must be quick and
@@ -172,8 +184,12 @@ func (p *Loop) rest() {
 
 func (p *Loop) tell(t Turn) {
 	p.mu.Lock()
-	listeners := p.mu.listeners
+	listeners, visits := p.mu.listeners, p.mu.visits
+	p.mu.visits = nil
 	p.mu.Unlock()
+	for _, f := range visits {
+		f(p.ledger.World())
+	}
 	for _, f := range listeners {
 		f(t)
 	}
