@@ -35,6 +35,15 @@ type Turn struct {
 	ledger.Result
 }
 
+// Refusal is an event that made no sense, and why.
+type Refusal struct {
+	Event ledger.Event
+	Err   error
+}
+
+func (r *Refusal) Error() string { return r.Err.Error() }
+func (r *Refusal) Unwrap() error { return r.Err }
+
 // Loop owns a ledger. Post, Swap and Listen may be called from any goroutine.
 type Loop struct {
 	ledger *ledger.Ledger
@@ -44,13 +53,15 @@ type Loop struct {
 	mu struct {
 		sync.Mutex
 		inbox     []ledger.Event
+		posted    uint64    // events that were ever in it
 		set       cycle.Set // of the next cycle
 		listeners []func(Turn)
 		turning   bool            // a turn runs, with the set that it found
 		leaving   []chan struct{} // of the sets replaced since; closed when it ends
 		visits    []func(*world.World)
 	}
-	knock chan struct{} // holds one token while there is something to do
+	knock   chan struct{} // holds one token while there is something to do
+	applied uint64        // events taken in
 }
 
 // New returns a loop over a ledger. The ledger must not be used by anyone else
@@ -61,13 +72,23 @@ func New(l *ledger.Ledger, set cycle.Set, actor Actor, c clock.Clock) *Loop {
 	return p
 }
 
-// Post hands over events. It never blocks; the next turn takes them in, in order.
-func (p *Loop) Post(evs ...ledger.Event) {
+// Post hands over events. It never blocks; the next turn takes them in, in order. It
+// returns how many events have been posted so far: once Applied has come that far,
+// these are in.
+func (p *Loop) Post(evs ...ledger.Event) (posted uint64) {
 	p.mu.Lock()
 	p.mu.inbox = append(p.mu.inbox, evs...)
+	p.mu.posted += uint64(len(evs))
+	posted = p.mu.posted
 	p.mu.Unlock()
 	p.wake()
+	return posted
 }
+
+// Applied is how many events the turns so far have taken in. An actor asks for it to
+// know what a plan was made in knowledge of; nobody else may, for it belongs to the
+// loop's goroutine.
+func (p *Loop) Applied() uint64 { return p.applied }
 
 // Swap replaces the policies from the next cycle on. A cycle that runs keeps the
 // set it began with. retired is closed once no turn uses an older set any more: at
@@ -142,10 +163,11 @@ func (p *Loop) Turn(ctx context.Context) Turn {
 	defer p.rest()
 	for _, ev := range events {
 		if err := p.ledger.Apply(now, ev); err != nil {
-			t.Refused = append(t.Refused, err)
+			t.Refused = append(t.Refused, &Refusal{ev, err})
 		}
 	}
 	t.Events = len(events)
+	p.applied += uint64(len(events))
 	p.ledger.Advance(now)
 	w := p.ledger.Freeze()
 	t.Result = p.ledger.Commit(cycle.Step(ctx, w, set, now))
