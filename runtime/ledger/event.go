@@ -82,8 +82,16 @@ type (
 		Group int32 // index in the order in which the groups came
 		Min   int64
 	}
-	// TaskAgain says that a task that ended, or was released, is wanted once more: it is
-	// pending again.
+	// TaskAbsent says that a task has no pod (not yet, or not any more), whatever its
+	// state: it holds nothing and is not wanted until TaskAgain. It does not count as
+	// finished: as many others must run together as before, and a gang that lacks it can't
+	// start, is not tried, and evicts nobody. The rest of a running gang stays.
+	TaskAbsent struct {
+		Job  string
+		Task int32
+	}
+	// TaskAgain says that a task that ended, was released or was absent is wanted: it is
+	// pending again. One that is pending or runs already is left alone.
 	TaskAgain struct {
 		Job  string
 		Task int32
