@@ -1,0 +1,16 @@
+// Package v1alpha1 has Muster's own objects in Kubernetes: Queue and Policy of the
+// group muster.dev. The deep copies and the CRDs in deploy/crds are generated from it.
+//
+// Both kinds belong to the cluster, not to a namespace. A queue's guarantee is a part of
+// the whole cluster, and a policy decides over the jobs of everybody: who may write them
+// must not follow from being the administrator of some namespace.
+//
+// The rules here are those that can be judged by one object alone. What concerns several
+// (a child with more than its parent) is judged by the scheduler, which tells in the
+// object's conditions.
+//
+// +kubebuilder:object:generate=true
+// +groupName=muster.dev
+package v1alpha1
+
+//go:generate go tool -modfile=../../../../tools/go.mod controller-gen object crd:maxDescLen=400 paths=. output:crd:dir=../../../../deploy/crds

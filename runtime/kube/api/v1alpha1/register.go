@@ -1,0 +1,26 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// Group is the API group of Muster's own objects.
+const Group = "muster.dev"
+
+// Names of the API.
+var (
+	GroupVersion = schema.GroupVersion{Group: Group, Version: "v1alpha1"}
+	Queues       = GroupVersion.WithResource("queues")
+	Policies     = GroupVersion.WithResource("policies")
+	QueueKind    = GroupVersion.WithKind("Queue")
+	PolicyKind   = GroupVersion.WithKind("Policy")
+)
+
+// AddToScheme makes the kinds known to a scheme.
+func AddToScheme(s *runtime.Scheme) error {
+	s.AddKnownTypes(GroupVersion, &Queue{}, &QueueList{}, &Policy{}, &PolicyList{})
+	metav1.AddToGroupVersion(s, GroupVersion)
+	return nil
+}
