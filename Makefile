@@ -62,6 +62,23 @@ build: guests ## build bin/muster and the Wasm policies
 .PHONY: guests
 guests: ## build the Wasm policies of policies/library
 
+# The test cluster: where its state is, and what `up` is told (tools/cluster.sh up -h).
+CLUSTER       ?= .cache/cluster
+CLUSTER_FLAGS ?= --nodes 100 --jobs
+
+.PHONY: cluster
+cluster: .cache/bin/muster-cluster ## start a Kubernetes control plane with GPU nodes on loopback
+	.cache/bin/muster-cluster up --dir $(CLUSTER) $(CLUSTER_FLAGS)
+
+.PHONY: cluster-down
+cluster-down: .cache/bin/muster-cluster ## end it and remove its state
+	.cache/bin/muster-cluster down --dir $(CLUSTER)
+
+# Free if it is there: the script knows by a hash of the sources.
+.PHONY: .cache/bin/muster-cluster
+.cache/bin/muster-cluster:
+	tools/cluster.sh
+
 .PHONY: clean
 clean: ## remove what the other commands built
 	rm -rf bin
