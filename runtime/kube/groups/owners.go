@@ -1,0 +1,114 @@
+package groups
+
+import (
+	"cmp"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+const (
+	sparkApp  = "spark-app-selector"
+	sparkRole = "spark-role"
+
+	lwsName   = "leaderworkerset.sigs.k8s.io/name"
+	lwsGroup  = "leaderworkerset.sigs.k8s.io/group-index"
+	lwsWorker = "leaderworkerset.sigs.k8s.io/worker-index"
+	lwsSize   = "leaderworkerset.sigs.k8s.io/size"
+
+	jobsetName  = "jobset.sigs.k8s.io/jobset-name"
+	jobsetGroup = "jobset.sigs.k8s.io/replicatedjob-name"
+
+	trainName = "training.kubeflow.org/job-name"
+	trainRole = "training.kubeflow.org/replica-type"
+
+	templateHash = "pod-template-hash"
+)
+
+// spark reads the pods of Spark on Kubernetes: the driver must run, executors come as
+// the driver asks for them.
+func (r *reader) spark() bool {
+	app := r.label(sparkApp)
+	if app == "" {
+		return false
+	}
+	r.job("spark", "spark", app)
+	r.m.Group = r.label(sparkRole)
+	r.m.Leader = r.m.Group == "driver"
+	r.m.Info.Min, r.m.Info.Groups = -1, []Group{{Name: "driver", Min: 1, Leader: true}}
+	return true
+}
+
+// labelled reads controllers that spread a job over several owners and say in labels
+// which pods belong together.
+func (r *reader) labelled() bool {
+	switch {
+	case r.label(lwsName) != "":
+		r.leaderWorkerSet()
+	case r.label(jobsetName) != "":
+		r.job("owner", "jobset", r.label(jobsetName))
+		r.m.Group = r.label(jobsetGroup)
+	case r.label(trainName) != "":
+		r.job("owner", "trainingjob", r.label(trainName))
+		r.m.Group = r.label(trainRole)
+		r.m.Leader = r.m.Group == "master" || r.m.Group == "launcher" || r.m.Group == "chief"
+	default:
+		return false
+	}
+	return true
+}
+
+// leaderWorkerSet: each replica of the set is a gang of its own, and says how large.
+func (r *reader) leaderWorkerSet() {
+	r.job("owner", "leaderworkerset", r.label(lwsName)+"-"+r.label(lwsGroup))
+	r.m.Leader = r.label(lwsWorker) == "0"
+	if size := r.annotation(lwsSize); size != "" {
+		r.m.Info.Min = r.count(annotationsField, lwsSize, size)
+		r.declared = true
+	}
+}
+
+// controller takes the pod's controller for the job: a Job's or a Deployment's pods come
+// and go under one name. DaemonSets' and static pods stand for themselves, each being
+// for one node.
+func (r *reader) controller() bool {
+	o := r.owner()
+	if o == nil || o.Kind == "DaemonSet" || o.Kind == "Node" {
+		return false
+	}
+	group := groupOf(o)
+	dialect, kind, name := "owner", strings.ToLower(o.Kind), o.Name
+	switch group {
+	case "batch":
+		dialect = "job"
+	case "apps":
+		if name != r.deployment(o) {
+			kind, name = "deployment", r.deployment(o)
+		}
+	case "", "ray.io":
+	default: // kinds of unknown groups may be named alike
+		kind += "." + group
+	}
+	r.job(dialect, kind, name)
+	return true
+}
+
+func groupOf(o *metav1.OwnerReference) string {
+	v, err := schema.ParseGroupVersion(o.APIVersion)
+	if err != nil {
+		return o.APIVersion
+	}
+	return v.Group
+}
+
+// deployment is the Deployment behind a ReplicaSet, which is named after it and the hash
+// of the pod template; the owner's own name if there is none.
+func (r *reader) deployment(o *metav1.OwnerReference) string {
+	hash := r.label(templateHash)
+	name, ok := strings.CutSuffix(o.Name, "-"+hash)
+	if o.Kind != "ReplicaSet" || hash == "" || !ok {
+		return o.Name
+	}
+	return cmp.Or(name, o.Name)
+}
