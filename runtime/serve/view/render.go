@@ -1,0 +1,340 @@
+package view
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/musterhq/muster/builtin/amount"
+	"github.com/musterhq/muster/builtin/quota"
+	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/builtin/world"
+)
+
+// render turns captured numbers into a snapshot. It runs beside the loop.
+func render(c *captured) *Snapshot {
+	s := &Snapshot{
+		At:   stamp(c.now),
+		Pool: Pool{Capacity: c.row(c.capacity), Degraded: c.degraded, Nodes: len(c.nodes)},
+	}
+	order := c.jobOrder()
+	s.renderNodes(c)
+	s.renderJobs(c, order)
+	s.renderQueues(c)
+	return s
+}
+
+// row names the amounts of a dense row that are not zero.
+func (c *captured) row(row []amount.Amount) Amounts {
+	out := make(Amounts, 4)
+	for d, a := range row {
+		if a != 0 {
+			out[c.names[d]] = int64(a)
+		}
+	}
+	return out
+}
+
+func (c *captured) list(l amount.List) Amounts {
+	out := make(Amounts, len(l))
+	for _, e := range l {
+		if int(e.Dim) < len(c.names) {
+			out[c.names[e.Dim]] = int64(e.Amount)
+		}
+	}
+	return out
+}
+
+// jobOrder gives, for each captured job, its place by (submit, id).
+func (c *captured) jobOrder() (place []int32) {
+	byAge := make([]int32, len(c.jobs))
+	for i := range byAge {
+		byAge[i] = int32(i)
+	}
+	slices.SortFunc(byAge, func(a, b int32) int {
+		x, y := &c.jobs[a], &c.jobs[b]
+		if n := cmp.Compare(x.submit, y.submit); n != 0 {
+			return n
+		}
+		return strings.Compare(x.id, y.id)
+	})
+	place = make([]int32, len(c.jobs))
+	for at, i := range byAge {
+		place[i] = int32(at)
+	}
+	return place
+}
+
+func (s *Snapshot) renderNodes(c *captured) {
+	s.Nodes = make([]Node, len(c.nodes))
+	s.nodeIx = make(map[string]int, len(c.nodes))
+	foreign := c.foreign()
+	for i := range c.nodes {
+		v := &c.nodes[i]
+		s.Nodes[i] = Node{
+			Name: v.name, GPUType: v.gpuType, Capacity: c.list(v.capacity), Free: c.freeOf(i), Foreign: c.row(foreign[i*c.r:][:c.r]),
+			Devices: v.devices, FreeDevices: v.full, Cordoned: v.cordoned, ReservedFor: v.reservedFor,
+		}
+		s.nodeIx[v.name] = i
+	}
+	for i := range c.tasks {
+		s.Nodes[c.tasks[i].node].Tasks++
+	}
+}
+
+// freeOf names what is free of everything that the node has, zero included.
+func (c *captured) freeOf(node int) Amounts {
+	out := make(Amounts, len(c.nodes[node].capacity))
+	for _, e := range c.nodes[node].capacity {
+		out[c.names[e.Dim]] = int64(c.free[node*c.r+int(e.Dim)])
+	}
+	return out
+}
+
+// foreign is what neither is free nor held by a task of ours, node × r.
+func (c *captured) foreign() []amount.Amount {
+	out := make([]amount.Amount, len(c.nodes)*c.r)
+	for i := range c.nodes {
+		for _, e := range c.nodes[i].capacity {
+			out[i*c.r+int(e.Dim)] = e.Amount.Sub(c.free[i*c.r+int(e.Dim)])
+		}
+	}
+	for i := range c.tasks {
+		for _, e := range c.tasks[i].charge {
+			at := int(c.tasks[i].node)*c.r + int(e.Dim)
+			out[at] = max(0, out[at].Sub(e.Amount))
+		}
+	}
+	return out
+}
+
+func (s *Snapshot) renderJobs(c *captured, place []int32) {
+	s.Jobs = make([]Job, len(c.jobs))
+	s.tasksOf = make([][]Task, len(c.jobs))
+	s.jobIx = make(map[string]int, len(c.jobs))
+	requests := map[*amount.Entry]Amounts{} // groups of one shape share one
+	groups := make([]Group, len(c.groups))
+	for i := range c.groups {
+		groups[i] = c.renderGroup(&c.groups[i], requests)
+	}
+	for i := range c.jobs {
+		v, at := &c.jobs[i], int(place[i])
+		s.Jobs[at] = Job{
+			ID: v.id, Queue: c.queues[v.queue].Path, User: v.user, Priority: v.priority, Submit: stamp(v.submit),
+			Groups: groups[v.firstGroup:][:v.nGroups:v.nGroups], Attempts: v.attempts, Evicted: v.evicted, Saved: stamp(v.checkpoint),
+			ReservedNodes: int(v.reserved), NonPreemptible: v.nonPreemptible, why: v.reason(),
+		}
+		if v.reserved > 0 {
+			s.Jobs[at].ReservedUntil = stamp(v.reservedUntil)
+		}
+		s.jobIx[v.id] = at
+	}
+	s.addTasks(c, place)
+	for i := range c.jobs {
+		s.Jobs[place[i]].settle(&c.jobs[i])
+	}
+	s.pendings = make([]int, len(c.queues))
+	s.number(c)
+}
+
+func (c *captured) renderGroup(v *capturedGroup, requests map[*amount.Entry]Amounts) Group {
+	g := Group{Name: v.name, Min: v.min, Size: v.size, Finished: v.finished, GPUTypes: v.types, Waiting: max(0, v.size-v.placed-v.finished)}
+	if len(v.request) == 0 {
+		g.Request = Amounts{}
+		return g
+	}
+	key := &v.request[0]
+	if requests[key] == nil {
+		requests[key] = c.list(v.request)
+	}
+	g.Request = requests[key]
+	return g
+}
+
+// addTasks sorts the tasks that have places to their jobs.
+func (s *Snapshot) addTasks(c *captured, place []int32) {
+	for i := range c.tasks {
+		t := &c.tasks[i]
+		at := place[t.job]
+		s.tasksOf[at] = append(s.tasksOf[at], Task{Index: t.index, Group: t.group, State: t.state.String(), Node: c.nodes[t.node].name, Since: stamp(t.since)})
+	}
+	for i := range c.jobs {
+		slices.SortFunc(s.tasksOf[place[i]], func(a, b Task) int { return cmp.Compare(a.Index, b.Index) })
+		s.count(int(place[i]))
+	}
+	for i := range c.tasks {
+		t := &c.tasks[i]
+		if gpu, ok := t.charge.Get(amount.GPU); ok && t.state != world.Releasing {
+			s.Jobs[place[t.job]].GPUs += int64(gpu)
+		}
+	}
+}
+
+// count fills what a job's tasks say about it.
+func (s *Snapshot) count(at int) {
+	j, last := &s.Jobs[at], ""
+	nodes := map[string]bool{}
+	for _, t := range s.tasksOf[at] {
+		g := &j.Groups[t.Group]
+		switch t.State {
+		case "claimed":
+			g.Starting++
+		case "releasing":
+			g.Leaving++
+			g.Waiting = max(0, g.Waiting-1) // it counts as not placed, and does not wait yet
+		default:
+			g.Running++
+			if j.Since.IsZero() || t.Since.Before(j.Since) {
+				j.Since = t.Since
+			}
+		}
+		if t.Node != last {
+			nodes[t.Node], last = true, t.Node
+		}
+	}
+	j.Nodes = len(nodes)
+}
+
+// settle says where the job stands as a whole.
+func (j *Job) settle(v *capturedJob) {
+	bound, leaving := v.placed-v.claiming, int32(0)
+	for i := range j.Groups {
+		leaving += j.Groups[i].Leaving
+	}
+	switch {
+	case v.claiming > 0 && bound == 0:
+		j.State = Starting
+	case bound > 0 && (v.waiting > 0 || v.claiming > 0):
+		j.State = Growing
+	case bound > 0:
+		j.State = Running
+	case leaving > 0:
+		j.State = Leaving
+	default:
+		j.State = Pending
+	}
+	if j.why != nil && j.State.Waits() {
+		j.Reason = &Reason{Code: string(j.why.Code), Text: j.why.Sentence()}
+		return
+	}
+	j.why = nil
+}
+
+// number gives the jobs that wait their places in their queues, and counts them in
+// every queue above.
+func (s *Snapshot) number(c *captured) {
+	last := map[string]int{}
+	leaf := map[string]quota.Q{}
+	for q := range c.queues {
+		leaf[c.queues[q].Path] = quota.Q(q)
+	}
+	for i := range s.Jobs {
+		j := &s.Jobs[i]
+		if !j.State.Waits() {
+			s.Pool.Running++
+			continue
+		}
+		if j.State == Growing {
+			s.Pool.Running++
+		} else {
+			s.Pool.Pending++
+		}
+		last[j.Queue]++
+		j.Place = last[j.Queue]
+		for q := leaf[j.Queue]; q != quota.None; q = c.queues[q].Parent {
+			s.pendings[q]++
+		}
+	}
+}
+
+func (s *Snapshot) renderQueues(c *captured) {
+	pending := c.pending()
+	s.Queues = make([]Queue, len(c.queues))
+	s.queueIx = make(map[string]int, len(c.queues))
+	for i := range c.queues {
+		v := &c.queues[i]
+		q := Queue{
+			Path: v.Path, Depth: v.Depth, Leaf: v.Leaf, RunningJobs: c.apps[i], MaxJobs: c.most[i], PendingJobs: s.pendings[i],
+			Share:      float64(c.shares[i]) / float64(amount.One),
+			Policies:   QueuePolicies{JobOrder: v.JobOrder, Fairness: c.fairness, Victims: v.Victims},
+			StrictFIFO: v.StrictFIFO, Fenced: v.Fenced, NoVictims: v.VictimsDisabled,
+			Resources: c.resources(i, pending[i*c.r:][:c.r]),
+		}
+		if v.Parent != quota.None {
+			q.Parent = c.queues[v.Parent].Path
+		}
+		if i < len(c.fair.Rank) {
+			q.Rank = &c.fair.Rank[i]
+		}
+		s.Queues[i], s.queueIx[q.Path] = q, i
+	}
+}
+
+// pending is what the tasks that wait ask for, queue × r, up the tree. Refused jobs
+// ask for nothing.
+func (c *captured) pending() []amount.Amount {
+	out := make([]amount.Amount, len(c.queues)*c.r)
+	for i := range c.jobs {
+		j := &c.jobs[i]
+		if j.waiting == 0 || j.refused != "" {
+			continue
+		}
+		for _, g := range c.groups[j.firstGroup:][:j.nGroups] {
+			n := int64(max(0, g.size-g.placed-g.finished))
+			for _, e := range g.request {
+				at := int(j.queue)*c.r + int(e.Dim)
+				out[at] = out[at].Add(e.Amount.Mul(n))
+			}
+		}
+	}
+	for q := len(c.queues) - 1; q > 0; q-- { // children come after their parents
+		up := int(c.queues[q].Parent)
+		for d := range c.r {
+			out[up*c.r+d] = out[up*c.r+d].Add(out[q*c.r+d])
+		}
+	}
+	return out
+}
+
+// resources lists what a queue has a bound on, uses or waits for; the root lists all
+// that the pool has.
+func (c *captured) resources(q int, pending []amount.Amount) []QueueResource {
+	out := make([]QueueResource, 0, 4)
+	for d := range c.r {
+		at := q*c.r + d
+		r := QueueResource{Resource: c.names[d], Used: int64(c.used[at]), Pending: int64(pending[d])}
+		floor := amount.Amount(0)
+		if g := c.configured[at]; g != quota.Unset {
+			r.Guaranteed, r.Effective, floor = ref(g), ref(c.effective[at]), c.effective[at]
+		}
+		if m := c.max[at]; m != amount.Max {
+			r.Max = ref(m)
+		}
+		r.Borrowed = int64(max(0, c.used[at].Sub(floor)))
+		if at := q*c.fair.R + d; d < c.fair.R && at < len(c.fair.Entitled) {
+			r.Entitled = ref(amount.Amount(c.fair.Entitled[at]))
+		}
+		if r.Guaranteed == nil && r.Max == nil && r.Used == 0 && r.Pending == 0 && (q != 0 || c.capacity[d] == 0) {
+			continue
+		}
+		out = append(out, r)
+	}
+	slices.SortFunc(out, func(a, b QueueResource) int { return strings.Compare(a.Resource, b.Resource) })
+	return out
+}
+
+func ref(a amount.Amount) *int64 {
+	v := int64(a)
+	return &v
+}
+
+// ages are the times that reasons began, by job; see Recorder.
+type ages func(job, code string) spec.Time
+
+func (s *Snapshot) date(since ages) {
+	for i := range s.Jobs {
+		if r := s.Jobs[i].Reason; r != nil {
+			r.Since = stamp(since(s.Jobs[i].ID, r.Code))
+		}
+	}
+}
