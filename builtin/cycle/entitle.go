@@ -129,14 +129,14 @@ func (c *cycle) fillQueue(b *policies.QueueBatch, q quota.Q) {
 
 // addDemand counts what the pending tasks of a job ask for.
 func (c *cycle) addDemand(b *policies.QueueBatch, q quota.Q, j *world.Job) {
-	if j.Waiting == 0 || j.Refused != "" {
+	if j.Waiting == 0 || j.Refused != "" || j.LacksPods() > 0 {
 		return
 	}
 	b.Priority[q] = max(b.Priority[q], j.Spec.Priority)
 	row := b.Demand[int(q)*b.R:]
 	for i := range j.Groups {
 		g := &j.Groups[i]
-		if n := int64(g.Size - g.Placed - g.Finished); n > 0 {
+		if n := int64(g.Wanted()); n > 0 {
 			for _, e := range c.w.Shapes[g.Shape].Request {
 				row[e.Dim] = int64(amount.Amount(row[e.Dim]).Add(e.Amount.Mul(n)))
 			}

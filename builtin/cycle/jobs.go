@@ -1,8 +1,11 @@
 package cycle
 
 import (
+	"fmt"
+
 	"github.com/musterhq/muster/builtin/amount"
 	"github.com/musterhq/muster/builtin/keysort"
+	"github.com/musterhq/muster/builtin/plan"
 	"github.com/musterhq/muster/builtin/quota"
 	"github.com/musterhq/muster/builtin/world"
 	"github.com/musterhq/muster/policies"
@@ -47,13 +50,18 @@ func (c *cycle) orderLeaf(q quota.Q) {
 	c.sortJobs(s)
 }
 
-// mayRun leaves out the jobs that admission refused, with the reason.
+// mayRun leaves out the jobs that admission refused, and those whose gang can't come
+// together for want of pods, with the reason.
 func (c *cycle) mayRun(j *world.Job) bool {
-	if j.Refused == "" {
-		return true
+	if j.Refused != "" {
+		c.refuse(j)
+		return false
 	}
-	c.refuse(j)
-	return false
+	if lacks := j.LacksPods(); lacks > 0 {
+		c.explain(j, &plan.Why{Code: plan.GangIncomplete, Text: fmt.Sprintf("%d tasks of its gang of %d have no pod yet", lacks, j.Min())})
+		return false
+	}
+	return true
 }
 
 func (c *cycle) fillJobs(q quota.Q, jobs []*world.Job) {
@@ -116,7 +124,7 @@ func (c *cycle) fillAmounts(b *policies.JobBatch, i int, j *world.Job) {
 	var dominant amount.Share
 	for k := range j.Groups {
 		g := &j.Groups[k]
-		n := int64(g.Size - g.Placed - g.Finished)
+		n := int64(g.Wanted())
 		allocated = allocated.Add(c.w.Shapes[g.Shape].GPU.Mul(int64(g.Placed)))
 		for _, e := range c.w.Shapes[g.Shape].Request {
 			if e.Dim == amount.GPU {

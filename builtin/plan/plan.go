@@ -154,6 +154,7 @@ const (
 	UserLimit             Code = "user-limit"          // the user's limit is reached
 	GroupLimit            Code = "group-limit"         // the group's limit is reached
 	MaxApps               Code = "max-applications"    // too many running jobs
+	GangIncomplete        Code = "gang-incomplete"     // some of the gang's tasks have no pod yet
 	OutsideGuarantee      Code = "outside-guarantee"   // non-preemptible, and no guarantee left
 	BehindBlocked         Code = "behind-blocked"      // strictFIFO
 	NoRoom                Code = "no-room"             // no node has room now

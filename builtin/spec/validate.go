@@ -86,13 +86,26 @@ func (g *TaskGroup) validate(ps *Problems, at string) {
 		ps.add(at, "min-out-of-range", "has min %d, between 0 and its size %d", g.Min, g.Size)
 	}
 	g.Request.validate(ps, at)
-	for _, r := range g.Request {
-		if strings.Contains(r.Name, ":") {
-			ps.add(at, "typed-request", "asks for %s; ask for %s and name the GPU type", r.Name, amount.GPUName)
-		}
-	}
+	g.Request.untyped(ps, at)
 	if gpu, ok := g.Request.Get(amount.GPUName); ok && gpu > 1000 && gpu%1000 != 0 {
 		ps.add(at, "gpu-fraction", "asks for %s GPUs; a fraction is of one device", amount.Format(amount.GPUName, gpu))
+	}
+}
+
+// Validate reports all problems of what is used or asked for somewhere: amounts are not
+// negative, sorted by name, and GPUs go without their type.
+func (r Resources) Validate(at string) error {
+	var ps Problems
+	r.validate(&ps, at)
+	r.untyped(&ps, at)
+	return ps.AsError()
+}
+
+func (r Resources) untyped(ps *Problems, at string) {
+	for _, e := range r {
+		if strings.Contains(e.Name, ":") {
+			ps.add(at, "typed-request", "asks for %s; ask for %s and name the GPU type", e.Name, amount.GPUName)
+		}
 	}
 }
 

@@ -23,6 +23,15 @@ func (w *World) Digest() string {
 		if nd.ReservedFor != nil {
 			fmt.Fprintf(&b, " reserved=%s", nd.ReservedFor.Spec.ID)
 		}
+		if f := nd.foreign; f != nil {
+			fmt.Fprintf(&b, " others=%v,%x", f.list, f.devices)
+			for _, id := range idsOf(f.Counts) {
+				fmt.Fprintf(&b, ",%s=%d", id, f.Counts[id])
+			}
+			for _, t := range termsOf(f.Avoids) {
+				fmt.Fprintf(&b, ",!%s@%s=%d", t.ID, t.Topology, f.Avoids[t])
+			}
+		}
 		for _, t := range w.TasksOn(n) {
 			fmt.Fprintf(&b, " %s/%d", t.Job.Spec.ID, t.Index)
 		}
@@ -30,6 +39,13 @@ func (w *World) Digest() string {
 	}
 	for _, j := range w.Jobs() {
 		fmt.Fprintf(&b, "job %s queue=%d placed=%d waiting=%d claiming=%d reserved=%d", j.Spec.ID, j.Queue, j.Placed, j.Waiting, j.Claiming, j.Reserved)
+		for i := range j.Groups {
+			g := &j.Groups[i]
+			fmt.Fprintf(&b, " %d/%d", g.Min, g.Size)
+			if g.Released+g.Absent > 0 {
+				fmt.Fprintf(&b, "-%d-%d", g.Released, g.Absent)
+			}
+		}
 		for i := range j.Tasks {
 			t := &j.Tasks[i]
 			if t.State != Pending {

@@ -62,6 +62,7 @@ func audit(t fataler, w *world.World) {
 		auditNode(t, w, world.NodeIx(n))
 	}
 	auditFree(t, w)
+	auditShare(t, w)
 	held := make([][]amount.Amount, len(w.Quota.Queues))
 	running := make([]int64, len(w.Quota.Queues))
 	for q := range held {
@@ -102,6 +103,15 @@ func auditNode(t fataler, w *world.World, n world.NodeIx) {
 			}
 		}
 	}
+	others, held := w.ForeignUse(n)
+	for _, e := range others {
+		sum[e.Dim] += e.Amount
+	}
+	for i := range dev {
+		if held&(1<<i) != 0 {
+			dev[i] += 1000
+		}
+	}
 	for d := range sum {
 		if have, _ := w.Capacity(n).Get(amount.Dim(d)); sum[d] != have {
 			t.Fatalf("%s: free and held are %d of %s, it has %d", w.Nodes[n].Name, sum[d], w.Res.Name(amount.Dim(d)), have)
@@ -118,6 +128,22 @@ func auditNode(t fataler, w *world.World, n world.NodeIx) {
 	}
 	if full != w.FullDevices(n) {
 		t.Fatalf("%s has %d whole devices free and says %d", w.Nodes[n].Name, full, w.FullDevices(n))
+	}
+}
+
+// auditShare sees that the queues share what others leave of each node.
+func auditShare(t fataler, w *world.World) {
+	t.Helper()
+	want := make([]amount.Amount, w.R())
+	for n := range w.Nodes {
+		others, _ := w.ForeignUse(world.NodeIx(n))
+		for _, e := range w.Capacity(world.NodeIx(n)) {
+			used, _ := others.Get(e.Dim)
+			want[e.Dim] += max(0, e.Amount-used)
+		}
+	}
+	if !slices.Equal(want, w.Quota.Capacity()) {
+		t.Fatalf("the queues share %v, the nodes have %v", w.Quota.Capacity(), want)
 	}
 }
 
@@ -144,12 +170,16 @@ func auditFree(t fataler, w *world.World) {
 func auditJob(t fataler, w *world.World, j *world.Job, held [][]amount.Amount, running []int64) {
 	t.Helper()
 	var placed, waiting, claiming int32
-	groups := make([]int32, len(j.Groups))
+	groups, absent, finished := make([]int32, len(j.Groups)), make([]int32, len(j.Groups)), make([]int32, len(j.Groups))
 	for i := range j.Tasks {
 		task := &j.Tasks[i]
 		switch task.State {
 		case world.Pending:
 			waiting++
+		case world.Absent:
+			absent[task.Group]++
+		case world.Done:
+			finished[task.Group]++
 		case world.Claimed, world.Bound:
 			placed++
 			groups[task.Group]++
@@ -167,8 +197,9 @@ func auditJob(t fataler, w *world.World, j *world.Job, held [][]amount.Amount, r
 		t.Fatalf("%s counts %d placed, %d waiting, %d claiming; it has %d, %d, %d", j.Spec.ID, j.Placed, j.Waiting, j.Claiming, placed, waiting, claiming)
 	}
 	for g := range groups {
-		if groups[g] != j.Groups[g].Placed {
-			t.Fatalf("%s: group %d counts %d placed, it has %d", j.Spec.ID, g, j.Groups[g].Placed, groups[g])
+		if got := j.Groups[g]; groups[g] != got.Placed || absent[g] != got.Absent || finished[g] != got.Finished {
+			t.Fatalf("%s: group %d counts %d placed, %d absent, %d finished; it has %d, %d, %d",
+				j.Spec.ID, g, got.Placed, got.Absent, got.Finished, groups[g], absent[g], finished[g])
 		}
 		auditNext(t, j, g)
 	}

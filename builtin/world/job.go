@@ -16,17 +16,19 @@ type State uint8
 // The states. Pending tasks sit nowhere. Claimed tasks have their place and are
 // charged for it, but someone else still holds it (a victim on its way out) or
 // the adapter has not yet been told. Bound tasks run. Releasing tasks are victims:
-// their queue is no longer charged, the node still is. Done tasks are over.
+// their queue is no longer charged, the node still is. Done tasks are over. Absent
+// tasks have no pod: they are wanted, but there is nothing that could start.
 const (
 	Pending State = iota
 	Claimed
 	Bound
 	Releasing
 	Done
+	Absent
 )
 
 func (s State) String() string {
-	return [...]string{"pending", "claimed", "bound", "releasing", "done"}[s]
+	return [...]string{"pending", "claimed", "bound", "releasing", "done", "absent"}[s]
 }
 
 // Task is one pod of a job. Which pod that is, the adapter knows: a replacement
@@ -36,9 +38,11 @@ type Task struct {
 	Group int32 // index into Job.Groups
 	Index int32 // within the job
 	State State
-	Node  NodeIx
-	Dev   uint64 // devices held, a bit each
-	Since spec.Time
+	// released tasks are done because their job gave them up; see ReleaseSurplus.
+	released bool
+	Node     NodeIx
+	Dev      uint64 // devices held, a bit each
+	Since    spec.Time
 	// prev and next link the tasks of a node; unlink and relink in reverse order
 	// restore the list exactly.
 	prev, next *Task
@@ -53,6 +57,8 @@ type Group struct {
 	First     int32 // index of its first task in Job.Tasks
 	Placed    int32 // tasks claimed or bound
 	Finished  int32 // tasks done
+	Released  int32 // of which the job gave up; Min has grown by as many
+	Absent    int32 // tasks without a pod
 	hint      int32 // no pending task is before it
 }
 
@@ -123,6 +129,28 @@ func (j *Job) GangMissing() (n int32) {
 // Running says whether the job counts as running: it holds something.
 func (j *Job) Running() bool { return j.Placed > 0 }
 
+// Incomplete says whether a part of the job's gang holds something and another part is
+// missing: a start was cut short, by a crash or by a bind that failed, or the gang has
+// grown since. Such a job is completed before any other is started (package cycle); how
+// long it may hold its places meanwhile is for whoever runs it to decide.
+func (j *Job) Incomplete() bool { return j.Placed > 0 && j.GangMissing() > 0 }
+
+// LacksPods is the number of tasks without a pod but for which the gang could be whole:
+// until they have one it can't start, and is not tried.
+func (j *Job) LacksPods() (n int32) {
+	for i := range j.Groups {
+		g := &j.Groups[i]
+		if g.Absent > 0 {
+			n += max(0, g.Min-(g.Size-g.Absent))
+		}
+	}
+	return n
+}
+
+// Wanted is the number of tasks of the group that hold no quota and should run: those
+// pending, and victims on their way out, which will be pending.
+func (g *Group) Wanted() int32 { return g.Size - g.Placed - g.Finished - g.Absent }
+
 // NextPending returns the pending task of a group with the lowest index, nil if
 // there is none.
 func (j *Job) NextPending(group int) *Task {
@@ -142,27 +170,37 @@ func (w *World) AddJob(s *spec.Job, q quota.Q) *Job {
 	w.Epoch++
 	w.serial++
 	j := &Job{Spec: s, Own: s, Serial: w.serial}
-	total := int32(0)
-	for i := range s.Tasks {
-		g := &s.Tasks[i]
-		shape := w.ShapeOf(g)
-		w.Shapes[shape].Tasks += g.Size
-		w.SeenTasks += g.Size
-		j.Groups = append(j.Groups, Group{Shape: shape, Min: int32(g.Min), Size: int32(g.Size), First: total, hint: total})
-		total += int32(g.Size)
-	}
+	w.addGroups(j, s.Tasks)
 	j.Shape = signature(j)
-	j.Tasks = make([]Task, total)
-	for gi := range j.Groups {
-		g := &j.Groups[gi]
-		for i := g.First; i < g.First+g.Size; i++ {
-			j.Tasks[i] = Task{Job: j, Group: int32(gi), Index: i, Node: NoNode}
-		}
-	}
-	j.Waiting = total
+	j.Tasks = make([]Task, 0, tasksOf(j.Groups))
+	j.appendTasks(0)
+	j.Waiting = int32(len(j.Tasks))
 	w.jobs[s.ID] = j
 	w.Enqueue(j, q)
 	return j
+}
+
+// addGroups gives a job more groups; their tasks come with appendTasks.
+func (w *World) addGroups(j *Job, groups []spec.TaskGroup) {
+	next := int32(tasksOf(j.Groups))
+	for i := range groups {
+		g := &groups[i]
+		shape := w.shapeOf(g, j.Only)
+		w.Shapes[shape].Tasks += g.Size
+		w.SeenTasks += g.Size
+		j.Groups = append(j.Groups, Group{Shape: shape, Min: int32(g.Min), Size: int32(g.Size), First: next, hint: next})
+		next += int32(g.Size)
+	}
+}
+
+// appendTasks makes the tasks of the groups from a given one on; there is room for them.
+func (j *Job) appendTasks(from int) {
+	for gi := from; gi < len(j.Groups); gi++ {
+		g := &j.Groups[gi]
+		for i := g.First; i < g.First+g.Size; i++ {
+			j.Tasks = append(j.Tasks, Task{Job: j, Group: int32(gi), Index: i, Node: NoNode})
+		}
+	}
 }
 
 // signature tells which jobs ask for the same: equal groups in equal order.
@@ -176,6 +214,9 @@ func signature(j *Job) string {
 	}
 	if j.Spec.NonPreemptible {
 		b = append(b, 'n')
+	}
+	if j.Spec.NeverPreempts {
+		b = append(b, 'v')
 	}
 	return string(b)
 }

@@ -20,16 +20,18 @@ func (w *World) AddNode(s spec.Node) NodeIx {
 	}
 	nd := &w.Nodes[n]
 	w.chargeAll(n, -1)
+	w.share(n, -1)
+	w.takeForeign(n, -1)
 	w.leaveClass(nd)
-	w.Quota.AddCapacity(negated(nd.capacity))
 	w.resize(n, list)
 	nd.Spec, nd.Present, nd.Cordoned, nd.capacity = s, true, s.Unschedulable, list
 	nd.HasType, nd.Typed = typed != "", 0
 	if nd.HasType {
 		nd.Typed, _ = w.Res.Lookup(typed)
 	}
-	w.Quota.AddCapacity(list)
 	nd.Class = w.classOf(nd)
+	w.takeForeign(n, 1)
+	w.share(n, 1)
 	w.chargeAll(n, 1)
 	w.grew(nd.Class)
 	w.touch(n)
@@ -143,7 +145,9 @@ func (w *World) RemoveNode(n NodeIx) []*Task {
 	if nd.ReservedFor != nil {
 		w.Reserve(n, nil)
 	}
-	w.Quota.AddCapacity(negated(nd.capacity))
+	w.share(n, -1)
+	w.takeForeign(n, -1)
+	nd.foreign = nil
 	w.leaveClass(nd)
 	w.resize(n, nil)
 	nd.capacity, nd.Present, nd.Cordoned = nil, false, true
@@ -151,14 +155,6 @@ func (w *World) RemoveNode(n NodeIx) []*Task {
 	w.spare = append(w.spare, n)
 	w.touch(n)
 	return tasks
-}
-
-func negated(l amount.List) amount.List {
-	out := slices.Clone(l)
-	for i := range out {
-		out[i].Amount = -out[i].Amount
-	}
-	return out
 }
 
 // TasksOn lists the tasks on a node in order of job id, group and index.

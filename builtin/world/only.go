@@ -107,7 +107,7 @@ func (w *World) Narrow(j *Job, only *Only) {
 func (j *Job) HoldsNothing() bool {
 	idle := j.Waiting
 	for i := range j.Groups {
-		idle += j.Groups[i].Finished
+		idle += j.Groups[i].Finished + j.Groups[i].Absent
 	}
 	return int(idle) == len(j.Tasks)
 }

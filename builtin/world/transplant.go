@@ -21,15 +21,18 @@ func (w *World) WithTree(tree *quota.Tree) (*World, error) {
 		leaves[i] = q
 	}
 	n := New(tree.Res, tree)
-	n.Epoch = w.Epoch + 1
 	for i := range w.Nodes {
 		if w.Nodes[i].Present {
-			n.AddNode(w.Nodes[i].Spec)
+			at := n.AddNode(w.Nodes[i].Spec)
+			if f := w.Nodes[i].foreign; f != nil {
+				n.setForeign(at, f.Foreign, f.devices)
+			}
 		}
 	}
 	for i, j := range jobs {
 		n.adopt(w, j, leaves[i])
 	}
+	n.Epoch = w.Epoch + 1
 	n.feuds, n.Index, n.SeenTasks = w.feuds, w.Index, w.SeenTasks
 	n.serial, n.Measured = w.serial, w.Measured
 	tree.Inherit(w.Quota)
@@ -47,14 +50,15 @@ func (w *World) adopt(from *World, j *Job, q quota.Q) {
 	c.Blocked, c.Checkpoint, c.Notes = j.Blocked, j.Checkpoint, j.Notes
 	c.ClaimExpiry, c.ReservedUntil = j.ClaimExpiry, j.ReservedUntil
 	c.Serial, c.use = j.Serial, j.use
-	for i := range j.Groups {
-		c.Groups[i].Min = j.Groups[i].Min // grows as surplus is released
-	}
 	for i := range j.Tasks {
 		t := &j.Tasks[i]
 		switch {
-		case t.State == Done:
-			w.Finish(&c.Tasks[i])
+		case t.State == Done || t.State == Absent:
+			if t.released {
+				w.ReleaseSurplus(&c.Tasks[i])
+			} else {
+				w.end(&c.Tasks[i], t.State)
+			}
 			c.Tasks[i].Since = t.Since
 		case t.Node != NoNode:
 			w.put(&c.Tasks[i], w.nodeIx[from.Nodes[t.Node].Name], t.Dev, t.State, t.Since)

@@ -132,18 +132,6 @@ func (w *World) Release(t *Task) {
 	w.lift(t, Pending)
 }
 
-// Finish takes a task off its node for good. Not for what-ifs.
-func (w *World) Finish(t *Task) {
-	if t.Node != NoNode {
-		w.lift(t, Pending)
-	}
-	if t.State == Pending {
-		t.State = Done
-		t.Job.Waiting--
-		t.Job.Groups[t.Group].Finished++
-	}
-}
-
 // Bind turns a claimed task into a running one.
 func (w *World) Bind(t *Task, now spec.Time) {
 	w.log(change{op: opState, task: t, state: t.State, since: t.Since})

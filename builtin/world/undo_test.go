@@ -6,6 +6,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/musterhq/muster/builtin/amount"
 	"github.com/musterhq/muster/builtin/spec"
 	"github.com/musterhq/muster/builtin/world"
 )
@@ -136,6 +137,21 @@ func (m *model) outside(t *rapid.T) {
 	}
 }
 
+func (m *model) any(t *rapid.T) *world.Task {
+	return m.pick(t, world.Pending, world.Claimed, world.Bound, world.Releasing, world.Done, world.Absent)
+}
+
+// others use a node, or no longer do.
+func (m *model) others(t *rapid.T) {
+	m.outside(t)
+	n := m.node(t)
+	if !m.w.Nodes[n].Present {
+		t.Skip("the node is gone")
+	}
+	used := spec.Resources{{Name: "cpu", Amount: amount.Amount(rapid.Int64Range(0, 99_000).Draw(t, "cpu"))}, {Name: amount.GPUName, Amount: amount.Amount(rapid.Int64Range(0, 6000).Draw(t, "milli"))}}
+	m.w.SetForeign(n, world.Foreign{Used: used})
+}
+
 func (m *model) actions() map[string]func(*rapid.T) {
 	w := m.w
 	return map[string]func(*rapid.T){
@@ -162,8 +178,22 @@ func (m *model) actions() map[string]func(*rapid.T) {
 		},
 		"time passes": func(*rapid.T) { m.now++ },
 		"finish":      func(t *rapid.T) { m.outside(t); w.Finish(m.pick(t, world.Pending, world.Claimed, world.Bound)) },
-		"submit":      func(t *rapid.T) { m.outside(t); m.submit(t) },
-		"job gone":    func(t *rapid.T) { m.outside(t); w.RemoveJob(m.job(t)) },
+		"miss":        func(t *rapid.T) { m.outside(t); w.Miss(m.any(t)) },
+		"again":       func(t *rapid.T) { m.outside(t); w.Again(m.pick(t, world.Done, world.Absent)) },
+		"give up":     func(t *rapid.T) { m.outside(t); w.ReleaseSurplus(m.pick(t, world.Pending, world.Bound, world.Absent)) },
+		"job grows": func(t *rapid.T) {
+			m.outside(t)
+			j := m.job(t)
+			w.GrowJob(j, []spec.TaskGroup{group(rapid.Int64Range(1, 3).Draw(t, "size"), 1000, 0)})
+		},
+		"gang changes": func(t *rapid.T) {
+			m.outside(t)
+			j := m.job(t)
+			w.SetMin(j, 0, rapid.Int32Range(0, j.Groups[0].Size-j.Groups[0].Released).Draw(t, "min"))
+		},
+		"others":   m.others,
+		"submit":   func(t *rapid.T) { m.outside(t); m.submit(t) },
+		"job gone": func(t *rapid.T) { m.outside(t); w.RemoveJob(m.job(t)) },
 		"node gone": func(t *rapid.T) {
 			m.outside(t)
 			if n := m.node(t); w.Nodes[n].Present {

@@ -31,8 +31,9 @@ type Node struct {
 	devRoom  int32 // devices that have room there
 	Devices  int32 // GPUs
 	capacity amount.List
-	indexed  bool  // in the free-GPU index of its class
-	head     *Task // tasks on the node, newest first
+	indexed  bool     // in the free-GPU index of its class
+	head     *Task    // tasks on the node, newest first
+	foreign  *foreign // what others use; nil if nothing
 	// ReservedFor keeps every other job off the node, until expiry.
 	ReservedFor *Job
 	// order is the node's position among equals: names in ascending order. It is

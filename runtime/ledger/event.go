@@ -70,13 +70,16 @@ type (
 	}
 	// JobGrown adds groups of tasks to a job. Its tasks so far keep their numbers; the
 	// new ones follow them in order. Names of groups need not be unique: a group that
-	// grows comes as another one of the same name.
+	// grows comes as another one of the same name. A job that holds nothing is judged
+	// anew by admission rules; one that holds something keeps its verdict.
 	JobGrown struct {
 		ID    string
 		Tasks []spec.TaskGroup
 	}
-	// JobGang changes how many tasks of a group must run together. Finished tasks count
-	// towards it as before.
+	// JobGang changes how many tasks of a group must run together, at most as many as
+	// were not released. Finished tasks count towards it as before, released ones do
+	// not. Raising it takes nothing from a job that runs: it is then incomplete
+	// (world.Job.Incomplete), and the missing tasks are the next to be placed.
 	JobGang struct {
 		ID    string
 		Group int32 // index in the order in which the groups came
@@ -97,37 +100,44 @@ type (
 		Task int32
 	}
 	// TaskRunning says that a task was found running on a node, whoever started it: it
-	// is charged there whether there is room or not.
+	// is charged there whether there is room or not, in its queues and on the node. The
+	// task must be pending (not-pending), the node known (unknown-node).
 	TaskRunning struct {
-		Job     string
-		Task    int32
-		Node    string
-		Devices uint64 // a bit each; 0 takes the first that are free
-		Since   spec.Time
+		Job  string
+		Task int32
+		Node string
+		// Devices has a bit each. 0, or a set that the task can't have asked for, takes
+		// the first that are free, and where too few are free, any.
+		Devices uint64
+		Since   spec.Time // a time that is still to come counts as now
 	}
 	// TaskClaimed keeps a place for a pending task until a time, as a Claim of a plan
 	// does: what a former leader had decided and not yet carried out. It is refused
-	// (no-room) if the place is taken.
+	// (no-room) if the place is taken: where a plan could not start the task right now.
+	// The tasks that a job has claimed start together, in the next cycle in which its
+	// gang is whole, or are pending again at the latest Until of them.
 	TaskClaimed struct {
 		Job     string
 		Task    int32
 		Node    string
-		Devices uint64
+		Devices uint64 // as in TaskRunning, but only free ones
 		Until   spec.Time
 	}
 	// NodeUsed says what others than our jobs take on a node (pods of other schedulers,
-	// of the system): it is free for nobody. It replaces what was said before. The
-	// queues share the pool's capacity without it.
+	// of the system): it is free for nobody. It replaces what was said before, outlives
+	// changes of the node (NodeAdded), and goes with it. The queues share the pool's
+	// capacity without it. It may be more than the node has.
 	NodeUsed struct {
 		Name string
-		Used spec.Resources
+		Used spec.Resources // GPUs without their type; a part of one takes all of it
 		// Counts has, for each term of which tasks of others run there, how many;
 		// Avoids the terms that those tasks keep out of their domains, likewise.
 		Counts map[string]int32
 		Avoids map[spec.Term]int32
 	}
-	// JobNear replaces what the tasks of a group count for: a term has come or gone, or
-	// labels have changed. Nothing else of Near may change.
+	// JobNear replaces what the tasks of a group count for, sorted: a term has come or
+	// gone, or labels have changed. It holds for tasks that run too. Nothing else of
+	// Near may change.
 	JobNear struct {
 		ID     string
 		Group  int32
@@ -255,12 +265,11 @@ func (e TaskFinished) apply(l *Ledger, _ spec.Time) error {
 	if err != nil {
 		return err
 	}
-	l.world.Epoch++
 	l.world.Finish(t)
 	return nil
 }
 
-func (e TaskReleased) apply(l *Ledger, now spec.Time) error {
+func (e TaskReleased) apply(l *Ledger, _ spec.Time) error {
 	t, err := l.task(e.Job, e.Task)
 	if err != nil {
 		return err
@@ -273,12 +282,7 @@ func (e TaskReleased) apply(l *Ledger, now spec.Time) error {
 	if g.Min == g.Size || placed && g.Placed+g.Finished <= g.Min {
 		return refuse("gang-member", "job %s: task %d belongs to the gang of %d; end the job instead", e.Job, e.Task, g.Min-g.Finished)
 	}
-	if err := TaskFinished(e).apply(l, now); err != nil {
-		return err
-	}
-	// It counts as finished, but has done no part of the gang's work: as many
-	// others are needed as before.
-	g.Min++
+	l.world.ReleaseSurplus(t)
 	return nil
 }
 
@@ -310,7 +314,7 @@ func (e Evicted) apply(l *Ledger, _ spec.Time) error {
 		switch t.State {
 		case world.Claimed:
 			return refuse("not-running", "job %s: task %d is %s, not running", e.Job, i, t.State)
-		case world.Pending, world.Done:
+		case world.Pending, world.Done, world.Absent:
 			gone++ // it ended by itself, or with its node, before it was evicted
 		}
 	}

@@ -46,6 +46,25 @@ func TestEventsThatMakeNoSenseAreRefusedByCodeAndChangeNothing(t *testing.T) {
 		{"a start that was never asked for, failed", ledger.BindFailed{Job: "wait", Tasks: []int32{1}}, "not-running"},
 		{"a start of an unknown job, failed", ledger.BindFailed{Job: "x"}, "unknown-job"},
 		{"an unknown job, saved", ledger.Saved{Job: "x"}, "unknown-job"},
+		{"an unknown job, grown", ledger.JobGrown{ID: "x"}, "unknown-job"},
+		{"a job grown by a group of nothing", ledger.JobGrown{ID: "run", Tasks: []spec.TaskGroup{{Min: 2, Size: 0}}}, "no-size"},
+		{"the gang of an unknown group", ledger.JobGang{ID: "run", Group: 1, Min: 1}, "unknown-group"},
+		{"a gang of more than there are", ledger.JobGang{ID: "run", Min: 4}, "min-out-of-range"},
+		{"a gang of less than none", ledger.JobGang{ID: "run", Min: -1}, "min-out-of-range"},
+		{"an unknown task, absent", ledger.TaskAbsent{Job: "run", Task: 3}, "unknown-task"},
+		{"an unknown task, wanted again", ledger.TaskAgain{Job: "run", Task: -1}, "unknown-task"},
+		{"a task found on an unknown node", ledger.TaskRunning{Job: "wait", Node: "x"}, "unknown-node"},
+		{"a task found running that runs", ledger.TaskRunning{Job: "run", Node: "n"}, "not-pending"},
+		{"a place kept on an unknown node", ledger.TaskClaimed{Job: "wait", Node: "x"}, "unknown-node"},
+		{"a place kept for a task that has one", ledger.TaskClaimed{Job: "run", Node: "n"}, "not-pending"},
+		{"a place kept on a device that is taken", ledger.TaskClaimed{Job: "wait", Node: "n", Devices: 1}, "no-room"},
+		{"a place kept on a device that is not there", ledger.TaskClaimed{Job: "wait", Node: "n", Devices: 1 << 60}, "no-room"},
+		{"others on an unknown node", ledger.NodeUsed{Name: "x"}, "unknown-node"},
+		{"others that use less than nothing", ledger.NodeUsed{Name: "n", Used: spec.Resources{{Name: "cpu", Amount: -1}}}, "negative-amount"},
+		{"others that use GPUs by their type", ledger.NodeUsed{Name: "n", Used: spec.Resources{{Name: amount.TypedGPU("H100"), Amount: 1000}}}, "typed-request"},
+		{"others of whom less than none count", ledger.NodeUsed{Name: "n", Counts: map[string]int32{"web": -1}}, "negative-count"},
+		{"others of whom less than none avoid", ledger.NodeUsed{Name: "n", Avoids: map[spec.Term]int32{{ID: "web"}: -1}}, "negative-count"},
+		{"what an unknown group counts for", ledger.JobNear{ID: "run", Group: 7}, "unknown-group"},
 		{"queues without a leaf that has jobs", ledger.QueuesChanged{Tree: spec.Tree{Root: &spec.Queue{Name: "root", Children: []*spec.Queue{{Name: "a"}}}}}, "queue-in-use"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -75,6 +94,7 @@ func drawEvent(t *rapid.T) ledger.Event {
 	task := rapid.Int32Range(-1, 4).Draw(t, "task")
 	some := rapid.SliceOfN(rapid.Int32Range(-1, 4), 0, 4).Draw(t, "tasks")
 	size := rapid.Int64Range(0, 5).Draw(t, "size")
+	devices := rapid.Uint64Range(0, 7).Draw(t, "devices")
 	job := gangOf(id, rapid.SampledFrom([]string{"root.a", "root.b", "root", "x"}).Draw(t, "queue"), rapid.Int64Range(0, 4).Draw(t, "min"), size, rapid.Int64Range(0, 3).Draw(t, "gpus"))
 	return rapid.SampledFrom([]ledger.Event{
 		ledger.NodeAdded{Node: gpuNode(node, rapid.Int64Range(-1, 8).Draw(t, "capacity"))},
@@ -90,6 +110,14 @@ func drawEvent(t *rapid.T) ledger.Event {
 		ledger.Evicted{Job: id, Tasks: some},
 		ledger.BindFailed{Job: id, Tasks: some},
 		ledger.Saved{Job: id},
+		ledger.JobGrown{ID: id, Tasks: job.Tasks},
+		ledger.JobGang{ID: id, Group: task, Min: size},
+		ledger.TaskAbsent{Job: id, Task: task},
+		ledger.TaskAgain{Job: id, Task: task},
+		ledger.TaskRunning{Job: id, Task: task, Node: node, Devices: devices},
+		ledger.TaskClaimed{Job: id, Task: task, Node: node, Devices: devices},
+		ledger.NodeUsed{Name: node, Used: spec.GPUs(size), Counts: map[string]int32{"web": task}},
+		ledger.JobNear{ID: id, Group: task, Counts: []string{"web"}},
 		ledger.QueuesChanged{Tree: two(size)},
 		ledger.QueuesChanged{Tree: spec.Tree{Root: &spec.Queue{Name: "root", Children: []*spec.Queue{{Name: "b", Max: spec.GPUs(size)}}}}},
 	}).Draw(t, "event")
@@ -137,6 +165,9 @@ func (p *pool) counts(t *rapid.T) {
 		for _, task := range w.TasksOn(world.NodeIx(n)) {
 			sum += w.GPUs(task)
 		}
+		others, _ := w.ForeignUse(world.NodeIx(n))
+		foreign, _ := others.Get(amount.GPU)
+		sum += foreign
 		if have, _ := w.Capacity(world.NodeIx(n)).Get(amount.GPU); sum != have {
 			t.Fatalf("%s: free and held are %d of %d", w.Nodes[n].Name, sum, have)
 		}

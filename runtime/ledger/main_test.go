@@ -167,6 +167,9 @@ func (p *pool) audit() {
 		for _, t := range w.TasksOn(world.NodeIx(n)) {
 			sum += w.GPUs(t)
 		}
+		others, _ := w.ForeignUse(world.NodeIx(n))
+		foreign, _ := others.Get(amount.GPU)
+		sum += foreign
 		if have, _ := w.Capacity(world.NodeIx(n)).Get(amount.GPU); sum != have {
 			p.t.Fatalf("%s: free and held are %d of %d", w.Nodes[n].Name, sum, have)
 		}

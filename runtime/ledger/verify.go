@@ -129,20 +129,32 @@ func (v *verifier) place(job string, task int32, node string, dev uint64, s worl
 		v.w.Bind(t, v.from.Now)
 		return ""
 	}
+	if t.State != world.Pending {
+		return "a task is " + t.State.String()
+	}
+	if why := v.obstacle(t, n, dev, s == world.Bound); why != "" {
+		return why
+	}
+	v.w.Place(t, n, dev, s, v.from.Now)
+	return ""
+}
+
+// obstacle is why a task that waits may not be put on a node, "" if it may.
+func (v *verifier) obstacle(t *world.Task, n world.NodeIx, dev uint64, needsRoom bool) string {
+	j, node := t.Job, v.w.Nodes[n].Name
 	shape := j.Groups[t.Group].Shape
 	switch {
-	case t.State != world.Pending:
-		return "a task is " + t.State.String()
+	case !v.w.Usable(n, j):
+		return "node " + node + " is gone or closed"
 	case !v.w.Feasible(shape, v.w.Nodes[n].Class):
 		return "node " + node + " changed"
 	case !j.Running() && v.w.Quota.AppsFit(j.Chain).Blocked:
 		return "the number of running jobs is reached"
 	case v.w.Quota.Fits(j.Chain, v.w.Charge(shape, v.w.Nodes[n].Class), 1).Blocked:
 		return "quota is taken"
-	case s == world.Bound && !v.room(shape, n, dev):
+	case needsRoom && !v.room(shape, n, dev):
 		return "node " + node + " has no room"
 	}
-	v.w.Place(t, n, dev, s, v.from.Now)
 	return ""
 }
 
