@@ -27,29 +27,29 @@ type captured struct {
 	fair                             Shares
 
 	nodes []capturedNode // in order of names
+	place []int32        // of a node by its index in the world
 	free  []amount.Amount
 	jobs  []capturedJob
 	// groups of all jobs, one job after the other.
 	groups []capturedGroup
-	tasks  []capturedTask // in order of nodes
+	shapes []capturedShape
+	tasks  []capturedTask // by nodes
 }
 
 type capturedNode struct {
-	name, gpuType     string
-	capacity          amount.List
-	devices, full     int32
-	cordoned          bool
-	reservedFor       string
-	firstTask, nTasks int
+	name, gpuType string
+	capacity      amount.List
+	typed         int32 // dimension of its GPU type, -1 if it has none
+	devices, full int32
+	cordoned      bool
+	reservedFor   string
 }
 
+// capturedJob is a job. Its spec is never written to: what changes it makes another.
 type capturedJob struct {
-	id, user                  string
+	spec                      *spec.Job
 	queue                     quota.Q
-	priority                  int64
-	submit                    spec.Time
-	nonPreemptible            bool
-	firstGroup, nGroups       int
+	firstGroup, nGroups       int32
 	placed, waiting, claiming int32
 	reserved                  int32
 	attempts, evicted         int64
@@ -59,20 +59,24 @@ type capturedJob struct {
 }
 
 type capturedGroup struct {
-	name                        string
-	min, size, placed, finished int32
-	request                     amount.List
-	types                       []string
+	min, size, wanted, finished int32
+	shape                       world.ShapeID
 }
 
+// capturedTask has no pointers: there are many.
 type capturedTask struct {
-	job    int32 // index in jobs
-	node   int32 // index in nodes
-	group  int32
-	index  int32
-	state  world.State
-	since  spec.Time
-	charge amount.List
+	since spec.Time
+	job   int32 // index in jobs
+	node  int32 // index in nodes
+	group int32
+	index int32
+	state world.State
+}
+
+// capturedShape is what the tasks of a group ask for.
+type capturedShape struct {
+	request amount.List
+	types   []string
 }
 
 // why is a plan.Why; the view needs no other name for it.
@@ -96,7 +100,8 @@ type Shares struct {
 
 // capture copies what readers want to know. It runs between two turns and must be quick:
 // it formats nothing and sorts nothing.
-func capture(w *world.World, now spec.Time, shares func(*world.World) Shares) *captured {
+// tasks is how many there may be, at a guess.
+func capture(w *world.World, now spec.Time, shares func(*world.World) Shares, tasks int) *captured {
 	c := &captured{now: now, r: w.R(), names: w.Res.Names()[:w.R():w.R()], degraded: w.Quota.Degraded(), fairness: w.Quota.Fairness}
 	c.captureQueues(w.Quota)
 	if shares != nil {
@@ -108,11 +113,29 @@ func capture(w *world.World, now spec.Time, shares func(*world.World) Shares) *c
 	c.groups = make([]capturedGroup, 0, w.JobCount())
 	for q := range w.Quota.Queues {
 		for _, j := range w.PendingIn(quota.Q(q)) {
-			c.jobIndex(w, known, j)
+			c.jobIndex(known, j)
 		}
 	}
-	c.captureNodes(w, known)
+	c.captureNodes(w)
+	c.tasks = make([]capturedTask, 0, tasks+tasks/8)
+	c.captureTasks(w, known)
+	c.shapes = make([]capturedShape, len(w.Shapes))
+	for i := range w.Shapes {
+		c.shapes[i] = capturedShape{w.Shapes[i].Request, w.Shapes[i].Types}
+	}
 	return c
+}
+
+// charge is what a task takes of its node: its request, and the GPUs under their type.
+func (c *captured) charge(t *capturedTask) (request amount.List, typed amount.Entry) {
+	j := &c.jobs[t.job]
+	request = c.shapes[c.groups[j.firstGroup+t.group].shape].request
+	dim := c.nodes[t.node].typed
+	gpu, ok := request.Get(amount.GPU)
+	if _, pinned := request.Get(amount.Dim(max(0, dim))); !ok || dim < 0 || pinned {
+		return request, amount.Entry{}
+	}
+	return request, amount.Entry{Dim: amount.Dim(dim), Amount: gpu}
 }
 
 func (c *captured) captureQueues(t *quota.Tree) {
@@ -134,23 +157,24 @@ func (c *captured) captureQueues(t *quota.Tree) {
 	}
 }
 
-// captureNodes copies nodes in order of names, and the tasks on them. Jobs that hold
-// something are found by their tasks.
-func (c *captured) captureNodes(w *world.World, known map[*world.Job]int32) {
+// captureNodes copies nodes in order of names.
+func (c *captured) captureNodes(w *world.World) {
 	order := w.Order()
 	c.nodes = make([]capturedNode, 0, len(order))
 	c.free = make([]amount.Amount, 0, len(order)*c.r)
-	at := make([]int32, len(w.Nodes))
+	c.place = make([]int32, len(w.Nodes))
 	for _, n := range order {
 		nd := &w.Nodes[n]
-		at[n] = -1
 		if !nd.Present {
 			continue
 		}
-		at[n] = int32(len(c.nodes))
+		c.place[n] = int32(len(c.nodes))
 		v := capturedNode{
-			name: nd.Name, gpuType: nd.Spec.GPUType, capacity: w.Capacity(n),
+			name: nd.Name, gpuType: nd.Spec.GPUType, capacity: w.Capacity(n), typed: -1,
 			devices: nd.Devices, full: w.FullDevices(n), cordoned: nd.Cordoned,
+		}
+		if nd.HasType {
+			v.typed = int32(nd.Typed)
 		}
 		if nd.ReservedFor != nil {
 			v.reservedFor = nd.ReservedFor.Spec.ID
@@ -158,17 +182,23 @@ func (c *captured) captureNodes(w *world.World, known map[*world.Job]int32) {
 		c.nodes = append(c.nodes, v)
 		c.free = append(c.free, w.Free(n)...)
 	}
-	c.tasks = make([]capturedTask, 0, 2*len(c.nodes))
+}
+
+// captureTasks copies the tasks that have places. Jobs that hold something and wait for
+// nothing are found by them.
+func (c *captured) captureTasks(w *world.World, known map[*world.Job]int32) {
+	var last *world.Job // neighbours on a node are often of one job
+	at := int32(0)
 	w.EachPlaced(func(t *world.Task) {
-		c.tasks = append(c.tasks, capturedTask{
-			job: c.jobIndex(w, known, t.Job), node: at[t.Node], group: t.Group, index: t.Index, state: t.State, since: t.Since,
-			charge: w.Charge(t.Job.Groups[t.Group].Shape, w.Nodes[t.Node].Class),
-		})
+		if t.Job != last {
+			last, at = t.Job, c.jobIndex(known, t.Job)
+		}
+		c.tasks = append(c.tasks, capturedTask{job: at, node: c.place[t.Node], group: t.Group, index: t.Index, state: t.State, since: t.Since})
 	})
 }
 
 // jobIndex is the index of a job, which is copied when it is first seen.
-func (c *captured) jobIndex(w *world.World, known map[*world.Job]int32, j *world.Job) int32 {
+func (c *captured) jobIndex(known map[*world.Job]int32, j *world.Job) int32 {
 	if i, ok := known[j]; ok {
 		return i
 	}
@@ -176,19 +206,14 @@ func (c *captured) jobIndex(w *world.World, known map[*world.Job]int32, j *world
 	known[j] = i
 	why, _ := j.Notes.(*plan.Why)
 	c.jobs = append(c.jobs, capturedJob{
-		id: j.Spec.ID, user: j.Spec.User, queue: j.Queue, priority: j.Spec.Priority, submit: j.Spec.Submit,
-		nonPreemptible: j.Spec.NonPreemptible, firstGroup: len(c.groups), nGroups: len(j.Groups),
+		spec: j.Spec, queue: j.Queue, firstGroup: int32(len(c.groups)), nGroups: int32(len(j.Groups)),
 		placed: j.Placed, waiting: j.Waiting, claiming: j.Claiming, reserved: j.Reserved,
 		attempts: j.Attempts, evicted: j.Evicted, checkpoint: j.Checkpoint, reservedUntil: j.ReservedUntil,
 		why: why, refused: j.Refused,
 	})
 	for k := range j.Groups {
-		g, s := &j.Groups[k], &w.Shapes[j.Groups[k].Shape]
-		v := capturedGroup{min: g.Min, size: g.Size, placed: g.Placed, finished: g.Finished, request: s.Request, types: s.Types}
-		if k < len(j.Spec.Tasks) {
-			v.name = j.Spec.Tasks[k].Name
-		}
-		c.groups = append(c.groups, v)
+		g := &j.Groups[k]
+		c.groups = append(c.groups, capturedGroup{min: g.Min, size: g.Size, wanted: g.Wanted(), finished: g.Finished, shape: g.Shape})
 	}
 	return i
 }

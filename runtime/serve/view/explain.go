@@ -52,7 +52,7 @@ var levels = []string{"structure", "policy", "quota", "order", "fit", "victims"}
 // LevelOf is the level that a reason belongs to.
 func LevelOf(c plan.Code) string {
 	switch c {
-	case plan.GangExceedsMax, plan.GangExceedsPool:
+	case plan.GangExceedsMax, plan.GangExceedsPool, plan.GangIncomplete:
 		return "structure"
 	case plan.AdmissionRefused:
 		return "policy"
@@ -341,6 +341,8 @@ func (s *Snapshot) unblock(j *Job) string {
 		return fmt.Sprintf("a smaller gang, or a higher max of %s in %s; waiting alone does not help", y.Resource, y.Queue)
 	case plan.GangExceedsPool:
 		return "larger or more nodes of its kind, or a smaller gang; waiting alone does not help"
+	case plan.GangIncomplete:
+		return "the pods that are missing are created"
 	case plan.AdmissionRefused:
 		return "a change of the job, or of the admission rules"
 	case plan.QueueMax, plan.TypedMax:

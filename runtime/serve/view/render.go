@@ -53,10 +53,10 @@ func (c *captured) jobOrder() (place []int32) {
 	}
 	slices.SortFunc(byAge, func(a, b int32) int {
 		x, y := &c.jobs[a], &c.jobs[b]
-		if n := cmp.Compare(x.submit, y.submit); n != 0 {
+		if n := cmp.Compare(x.spec.Submit, y.spec.Submit); n != 0 {
 			return n
 		}
-		return strings.Compare(x.id, y.id)
+		return strings.Compare(x.spec.ID, y.spec.ID)
 	})
 	place = make([]int32, len(c.jobs))
 	for at, i := range byAge {
@@ -100,10 +100,12 @@ func (c *captured) foreign() []amount.Amount {
 		}
 	}
 	for i := range c.tasks {
-		for _, e := range c.tasks[i].charge {
-			at := int(c.tasks[i].node)*c.r + int(e.Dim)
-			out[at] = max(0, out[at].Sub(e.Amount))
+		request, typed := c.charge(&c.tasks[i])
+		row := out[int(c.tasks[i].node)*c.r:][:c.r]
+		for _, e := range request {
+			row[e.Dim] = max(0, row[e.Dim].Sub(e.Amount))
 		}
+		row[typed.Dim] = max(0, row[typed.Dim].Sub(typed.Amount))
 	}
 	return out
 }
@@ -112,22 +114,22 @@ func (s *Snapshot) renderJobs(c *captured, place []int32) {
 	s.Jobs = make([]Job, len(c.jobs))
 	s.tasksOf = make([][]Task, len(c.jobs))
 	s.jobIx = make(map[string]int, len(c.jobs))
-	requests := map[*amount.Entry]Amounts{} // groups of one shape share one
+	requests := make([]Amounts, len(c.shapes)) // groups of one shape share one
 	groups := make([]Group, len(c.groups))
-	for i := range c.groups {
-		groups[i] = c.renderGroup(&c.groups[i], requests)
-	}
 	for i := range c.jobs {
 		v, at := &c.jobs[i], int(place[i])
 		s.Jobs[at] = Job{
-			ID: v.id, Queue: c.queues[v.queue].Path, User: v.user, Priority: v.priority, Submit: stamp(v.submit),
+			ID: v.spec.ID, Queue: c.queues[v.queue].Path, User: v.spec.User, Priority: v.spec.Priority, Submit: stamp(v.spec.Submit),
 			Groups: groups[v.firstGroup:][:v.nGroups:v.nGroups], Attempts: v.attempts, Evicted: v.evicted, Saved: stamp(v.checkpoint),
-			ReservedNodes: int(v.reserved), NonPreemptible: v.nonPreemptible, why: v.reason(),
+			ReservedNodes: int(v.reserved), NonPreemptible: v.spec.NonPreemptible, why: v.reason(),
 		}
 		if v.reserved > 0 {
 			s.Jobs[at].ReservedUntil = stamp(v.reservedUntil)
 		}
-		s.jobIx[v.id] = at
+		for k := range s.Jobs[at].Groups {
+			s.Jobs[at].Groups[k] = c.renderGroup(v, k, requests)
+		}
+		s.jobIx[v.spec.ID] = at
 	}
 	s.addTasks(c, place)
 	for i := range c.jobs {
@@ -137,17 +139,16 @@ func (s *Snapshot) renderJobs(c *captured, place []int32) {
 	s.number(c)
 }
 
-func (c *captured) renderGroup(v *capturedGroup, requests map[*amount.Entry]Amounts) Group {
-	g := Group{Name: v.name, Min: v.min, Size: v.size, Finished: v.finished, GPUTypes: v.types, Waiting: max(0, v.size-v.placed-v.finished)}
-	if len(v.request) == 0 {
-		g.Request = Amounts{}
-		return g
+func (c *captured) renderGroup(j *capturedJob, k int, requests []Amounts) Group {
+	v := &c.groups[int(j.firstGroup)+k]
+	shape := &c.shapes[v.shape]
+	if requests[v.shape] == nil {
+		requests[v.shape] = c.list(shape.request)
 	}
-	key := &v.request[0]
-	if requests[key] == nil {
-		requests[key] = c.list(v.request)
+	g := Group{Min: v.min, Size: v.size, Finished: v.finished, Waiting: v.wanted, Request: requests[v.shape], GPUTypes: shape.types}
+	if k < len(j.spec.Tasks) {
+		g.Name = j.spec.Tasks[k].Name
 	}
-	g.Request = requests[key]
 	return g
 }
 
@@ -164,7 +165,8 @@ func (s *Snapshot) addTasks(c *captured, place []int32) {
 	}
 	for i := range c.tasks {
 		t := &c.tasks[i]
-		if gpu, ok := t.charge.Get(amount.GPU); ok && t.state != world.Releasing {
+		request, _ := c.charge(t)
+		if gpu, ok := request.Get(amount.GPU); ok && t.state != world.Releasing {
 			s.Jobs[place[t.job]].GPUs += int64(gpu)
 		}
 	}
@@ -173,7 +175,7 @@ func (s *Snapshot) addTasks(c *captured, place []int32) {
 // count fills what a job's tasks say about it.
 func (s *Snapshot) count(at int) {
 	j, last := &s.Jobs[at], ""
-	nodes := map[string]bool{}
+	var nodes []string
 	for _, t := range s.tasksOf[at] {
 		g := &j.Groups[t.Group]
 		switch t.State {
@@ -189,10 +191,11 @@ func (s *Snapshot) count(at int) {
 			}
 		}
 		if t.Node != last {
-			nodes[t.Node], last = true, t.Node
+			nodes, last = append(nodes, t.Node), t.Node
 		}
 	}
-	j.Nodes = len(nodes)
+	slices.Sort(nodes)
+	j.Nodes = len(slices.Compact(nodes))
 }
 
 // settle says where the job stands as a whole.
@@ -280,10 +283,9 @@ func (c *captured) pending() []amount.Amount {
 			continue
 		}
 		for _, g := range c.groups[j.firstGroup:][:j.nGroups] {
-			n := int64(max(0, g.size-g.placed-g.finished))
-			for _, e := range g.request {
+			for _, e := range c.shapes[g.shape].request {
 				at := int(j.queue)*c.r + int(e.Dim)
-				out[at] = out[at].Add(e.Amount.Mul(n))
+				out[at] = out[at].Add(e.Amount.Mul(int64(g.wanted)))
 			}
 		}
 	}

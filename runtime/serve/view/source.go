@@ -70,6 +70,7 @@ type Source struct {
 	lastAt spec.Time
 	coming *request
 	number uint64
+	tasks  int // of the last snapshot
 }
 
 // request is a visit to the loop that is on its way.
@@ -152,8 +153,9 @@ func (s *Source) ask() (last *Snapshot, coming <-chan struct{}) {
 	if s.coming == nil || s.real.Now()-s.coming.at > s.o.Wait { // the loop may have ended with the request
 		r := &request{make(chan struct{}), s.real.Now()}
 		s.coming = r
+		tasks := s.tasks
 		s.world.Visit(func(w *world.World) {
-			c := capture(w, s.o.Clock.Now(), s.o.Shares)
+			c := capture(w, s.o.Clock.Now(), s.o.Shares, tasks)
 			go s.publish(c, r) // to write it out takes longer, and needs no world
 		})
 	}
@@ -180,6 +182,7 @@ func (s *Source) publish(c *captured, r *request) {
 	s.mu.Lock()
 	s.number++
 	snap.Number = s.number
+	s.tasks = len(c.tasks)
 	s.last, s.lastAt = snap, s.real.Now()
 	if s.coming == r {
 		s.coming = nil
