@@ -23,7 +23,8 @@ type Objects interface {
 	Namespace(name string) *corev1.Namespace
 	Claim(namespace, name string) *corev1.PersistentVolumeClaim
 	Volume(name string) *corev1.PersistentVolume
-	// VolumesOf lists the volumes of a class that nobody has claimed.
+	// VolumesOf lists the volumes of a class that nobody has claimed, and those that wait for
+	// a claim which their claimRef names (phase Available).
 	VolumesOf(class string) []*corev1.PersistentVolume
 	Class(name string) *storagev1.StorageClass
 	// NodesWith lists the names of the nodes that have a value of a per-node label

@@ -13,40 +13,62 @@ import (
 )
 
 // Read says what a pod asks for. With a fatal problem the task is not to be used. The pod
-// holds its terms in t until Forget. It is to be read anew when its labels, its claims,
-// their volumes and classes change, or when a node comes whose host name is not its name.
+// holds its terms in t until Forget. Tasks of like pods share their slices: leave them as
+// they are. A pod is to be read anew when its labels, its claims, their volumes and classes
+// change, or when a node comes whose host name is not its name.
 func Read(pod *corev1.Pod, o Objects, t *Terms) (Task, []Problem) {
-	var task Task
-	var bad []string
-	problems := unsupported(pod)
-	task.Request, bad = requestOf(pod)
-	if bad != nil {
-		problems = append(problems, Problem{
-			Code: "bad-quantity", Field: "spec.containers", Fatal: true,
-			Text: strings.Join(bad, "; "), Hint: "correct the requests",
-		})
+	own := selfContained(pod)
+	var hash uint64
+	if own {
+		hash = t.likeness(pod)
+		if m, ok := t.recall(pod, hash); ok {
+			return m.task, m.told
+		}
 	}
-	problems = append(problems, fractions(pod, task.Request)...)
+	task, used, problems := t.read(pod, o)
+	fatal := slices.ContainsFunc(problems, func(p Problem) bool { return p.Fatal })
+	if own && !fatal && !task.Where.ByName() { // names depend on nodes
+		t.remember(hash, &memo{pod: pod, task: task, told: problems, used: used})
+	}
+	return task, problems
+}
+
+func (t *Terms) read(pod *corev1.Pod, o Objects) (task Task, used []string, problems []Problem) {
+	task.Request, problems = request(pod)
+	problems = append(problems, unsupported(pod)...)
+	rd := reader{&t.opts, o}
 	r := rules{Tolerations: tolerations(pod), NoOtherGPU: asksNVIDIA(task.Request)}
-	problems = append(problems, nodeRules(pod, reader{&t.opts, o}, &r)...)
-	v := volumes{reader: reader{&t.opts, o}, pod: pod, rules: &r}
+	problems = append(problems, nodeRules(pod, rd, &r)...)
+	v := volumes{reader: rd, pod: pod, rules: &r}
 	v.claims()
-	problems = append(problems, v.problems...)
 	n := nearness{pod: pod, terms: t}
 	n.read(v.once)
-	problems = append(problems, n.problems...)
 	r.Topology = n.topology
+	problems = slices.Concat(problems, v.problems, n.problems)
 	task.Near, task.Bind = n.finish(), sorted(v.bind)
 	w, err := t.where(r)
 	if err != nil {
-		problems = append(problems, Problem{Code: "bad-selector", Field: "spec.affinity.nodeAffinity", Text: err.Error(), Fatal: true})
+		problems = append(problems, Problem{Code: "bad-selector", Field: "spec", Text: err.Error(), Fatal: true})
 		w = &where{key: "{}"}
 	}
 	task.Where = w
 	if gpus, _ := task.Request.Get(amount.GPUName); gpus > 0 {
 		task.GPUTypes = t.opts.gpuTypes(pod)
 	}
-	return task, problems
+	return task, n.used, problems
+}
+
+// request is requestOf with the problems that a pod of ours has by it.
+func request(pod *corev1.Pod) (spec.Resources, []Problem) {
+	r, bad := requestOf(pod)
+	problems := fractions(pod, r)
+	if bad != nil {
+		problems = append(problems, Problem{
+			Code: "bad-quantity", Field: "spec.containers", Fatal: true,
+			Text: strings.Join(bad, "; "), Hint: "correct the requests",
+		})
+	}
+	return r, problems
 }
 
 func (n *nearness) read(once []string) {

@@ -17,7 +17,7 @@ import (
 // the larger of what is asked for, allocated and in effect while a resize is under way.
 func requestOf(pod *corev1.Pod) (spec.Resources, []string) {
 	list := requests.PodRequests(pod, requests.PodResourcesOptions{
-		UseStatusResources: true,
+		UseStatusResources: resized(pod), // it takes three times as long
 		InPlacePodLevelResourcesVerticalScalingEnabled: true,
 		UseDRANodeAllocatableResourceClaimStatus:       true,
 	})

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"hash/maphash"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,7 +24,10 @@ type Terms struct {
 	held    map[types.UID][]string // what each pod uses: sorted ids
 	index   map[anchor][]*term
 	version uint64
+	epoch   uint64 // goes up whenever Counts may be another
 
+	seed   maphash.Seed
+	memos  map[uint64]*memo
 	wheres map[string]*where // by key, to compile equal rules once
 }
 
@@ -33,6 +37,7 @@ func NewTerms(o Options, namespace func(name string) *corev1.Namespace) *Terms {
 	return &Terms{
 		opts: o, namespace: namespace, terms: map[string]*term{}, held: map[types.UID][]string{},
 		index: map[anchor][]*term{}, wheres: map[string]*where{},
+		seed: maphash.MakeSeed(), memos: map[uint64]*memo{},
 	}
 }
 
@@ -129,6 +134,7 @@ func (t *Terms) intern(s saying) string {
 	id := s.id()
 	if t.terms[id] == nil {
 		t.version++
+		t.epoch++
 		n := &term{id: id, says: s, anchor: anchorsOf(&s), since: t.version}
 		t.terms[id] = n
 		for _, a := range n.anchor {
@@ -147,6 +153,7 @@ func (t *Terms) drop(id string) {
 		}
 	}
 	delete(t.terms, id)
+	t.epoch++
 }
 
 // hold notes that a pod uses these terms, in place of those it used before.
@@ -188,6 +195,7 @@ func (t *Terms) Relabelled() bool {
 	for _, n := range t.terms {
 		if slices.ContainsFunc(n.says.Parts, func(p part) bool { return p.AnyOf != nil }) {
 			t.version++
+			t.epoch++
 			return true
 		}
 	}

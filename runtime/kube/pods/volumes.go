@@ -3,6 +3,7 @@ package pods
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -149,23 +150,48 @@ func (v *volumes) reach(pv *corev1.PersistentVolume) ([]branch, error) {
 // available, or one that is made there. Claims of one class compete for its volumes.
 func (v *volumes) unbound(claims []*corev1.PersistentVolumeClaim) {
 	byClass := map[string][]*corev1.PersistentVolumeClaim{}
-	var classes []string
 	for _, c := range claims {
-		if node := c.Annotations[volume.AnnSelectedNode]; node != "" { // provisioning is under way there
-			named := theseNames(node)
-			v.rules.Volumes = append(v.rules.Volumes, &selector{Names: &named})
-			v.add(func() (*selector, error) { return v.provisioned(v.class(c)) })
+		if v.settled(c) {
 			continue
 		}
 		name := volume.GetPersistentVolumeClaimClass(c)
-		if !slices.Contains(classes, name) {
-			classes = append(classes, name)
-		}
 		byClass[name] = append(byClass[name], c)
 	}
-	for _, name := range classes {
+	for _, name := range slices.Sorted(maps.Keys(byClass)) {
 		v.add(func() (*selector, error) { return v.ofClass(name, byClass[name]) })
 	}
+}
+
+// settled claims have no choice left: their volume is being made on a node, or is kept for
+// them by its claimRef.
+func (v *volumes) settled(c *corev1.PersistentVolumeClaim) bool {
+	class := v.class(c)
+	if node := c.Annotations[volume.AnnSelectedNode]; node != "" {
+		named := theseNames(node)
+		v.rules.Volumes = append(v.rules.Volumes, &selector{Names: &named})
+		v.add(func() (*selector, error) { return v.provisioned(class) })
+		return true
+	}
+	for _, pv := range v.objects.VolumesOf(class.Name) {
+		if volume.IsVolumeBoundToClaim(pv, c) {
+			v.add(func() (*selector, error) { return v.either(pv, class) })
+			return true
+		}
+	}
+	return false
+}
+
+// either is where one volume can be reached, or another one made.
+func (v *volumes) either(pv *corev1.PersistentVolume, class *storagev1.StorageClass) (*selector, error) {
+	at, err := v.reach(pv)
+	if err != nil {
+		return nil, err
+	}
+	made, err := v.made(class)
+	if err != nil {
+		return nil, err
+	}
+	return union(append(made, at...))
 }
 
 const noProvisioner = "kubernetes.io/no-provisioner"
