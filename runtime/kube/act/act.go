@@ -1,5 +1,20 @@
 // Package act carries out what was decided: it binds pods, gives notice, evicts, and
 // tells why pods wait, with bounded concurrency and rate. It decides nothing.
+//
+// Three lanes share one view of the API server (gate.go). Binds come first: units begin
+// in the order given, a big gang takes turns with those behind it, and no more than
+// Options.Workers requests are in flight. Evictions and notices have a few requests of
+// their own. What is only told (conditions of waiting pods, events) is coalesced, rate
+// limited, and slowed down to a tenth while pods are being bound.
+//
+// A request whose answer was lost may have been carried out: before it is repeated the
+// object is read. So a pod is bound at most once, and reported exactly once, unless the
+// process ends first; then the record of the gang (intent.go) tells the next leader.
+//
+// It needs these rights: pods get, patch, delete; pods/binding and pods/eviction create;
+// pods/status patch; configmaps get, list, create, delete in its own namespace;
+// events.k8s.io events create, patch; and for claims persistentvolumeclaims get, patch,
+// persistentvolumes get, list, update, nodes get, storageclasses get.
 package act
 
 import (
@@ -17,11 +32,12 @@ type Pod struct {
 
 // Work is what one turn asks for. It is a value: Do may keep it.
 type Work struct {
-	Units   []Unit
-	Notices []Notice
-	Evicts  []Evict
-	Waiting []Waiting
-	Events  []Event
+	Units     []Unit
+	Notices   []Notice
+	Withdraws []Withdraw
+	Evicts    []Evict
+	Waiting   []Waiting
+	Events    []Event
 }
 
 // Unit is tasks that start together or not at all.
@@ -31,6 +47,10 @@ type Unit struct {
 	// that whoever leads next can finish them.
 	Gang  bool
 	Binds []Bind
+	// Done and Records are set by Intents only, and given back to Do as they are: the
+	// binds of the unit that the last leader already made, and the names of its records.
+	Done    []Bind
+	Records []string
 }
 
 // Bind puts one pod on a node.
@@ -53,10 +73,18 @@ type Notice struct {
 	Text     string
 }
 
-// Evict ends a pod. Units of one eviction go in order, leaders last.
+// Withdraw takes a notice back: the pod stays.
+type Withdraw struct {
+	Pod  Pod
+	Text string
+}
+
+// Evict ends a pod. Those of one job in one Work go in the order given, several at a
+// time; the last one, and leaders, only when all others have gone or failed.
 type Evict struct {
 	Pod    Pod
 	Job    string
+	Leader bool
 	Reason string
 	Text   string
 	For    *corev1.ObjectReference // the preemptor, told of as well; nil if unknown
@@ -87,6 +115,7 @@ type Event struct {
 // Outcomes hears what came of it. It is called from any goroutine and must not block.
 type Outcomes interface {
 	// Bound pods are bound as far as the API server says.
+	// Of each Bind either Bound or BindFailed is heard, once, unless Run ends first.
 	Bound(job string, task int32, pod Pod, node string)
 	// BindFailed: the pod was not bound; gone says that it exists no more. The rest of a
 	// gang unit whose bind failed for good was not tried.
