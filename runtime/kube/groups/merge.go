@@ -7,7 +7,7 @@ import (
 
 // Merge joins what the members of a job say, oldest first. The newest member that says
 // anything about a matter counts; a member that leaves it out takes nothing back. Gangs
-// are one matter: groups and minimum come from the same member.
+// are one matter: groups and minimum come from the same member. Only Object is the oldest's.
 func Merge(members ...Info) Info {
 	var out Info
 	for i := range members {
@@ -49,7 +49,7 @@ func (i Info) with(n *Info) Info {
 		out.Created = i.Created
 	}
 	out.Topology = cmp.Or(n.Topology, i.Topology)
-	if n.Object == nil {
+	if i.Object != nil { // the first pods are the cluster's or the driver's, later ones may be made by those
 		out.Object = i.Object
 	}
 	return out

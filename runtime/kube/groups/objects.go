@@ -32,9 +32,8 @@ func FromNative(o *schedulingv1beta1.PodGroup) *PodGroup {
 			g.addTopology(t.Key)
 		}
 	}
-	if s.ParentCompositePodGroupName != nil && *s.ParentCompositePodGroupName != "" {
-		g.problem("unsupported-composite", "spec.parentCompositePodGroupName", "",
-			"the group is scheduled by itself, not together with the others of CompositePodGroup %s", *s.ParentCompositePodGroupName)
+	if s.ParentCompositePodGroupName != nil {
+		g.composite(*s.ParentCompositePodGroupName)
 	}
 	g.claims(len(s.ResourceClaims))
 	return g
@@ -124,6 +123,14 @@ func (g *PodGroup) addTopology(key string) {
 	g.Topology = key
 }
 
+// composite groups are alpha in 1.37 (scheduling.k8s.io/v1alpha3).
+func (g *PodGroup) composite(parent string) {
+	if parent != "" {
+		g.problem("unsupported-composite", "spec.parentCompositePodGroupName", "",
+			"the group is scheduled by itself, not together with the others of CompositePodGroup %s", parent)
+	}
+}
+
 func (g *PodGroup) claims(n int) {
 	if n > 0 {
 		g.problem("unsupported-claims", "spec.resourceClaims", "ask for devices by their resource name",
@@ -205,6 +212,7 @@ func (f fields) native() {
 			}
 		}
 	}
+	g.composite(f.text("spec", "parentCompositePodGroupName"))
 	if list, ok := f.value("spec", "resourceClaims").([]any); ok {
 		g.claims(len(list))
 	}

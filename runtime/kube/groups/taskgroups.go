@@ -213,11 +213,11 @@ func (p *groupParser) broken(err error) {
 		offset, err = int64(len(p.text)), errors.New("the text ends in the middle of the list")
 	}
 	line, column := p.position(offset)
-	p.problems = append(p.problems, Problem{
+	p.problems = []Problem{{ // what was wrong with groups before matters no more
 		Code: "bad-task-groups", Field: at(annotationsField, ykGroups),
 		Text: fmt.Sprintf("line %d, column %d: %v; the pods start one by one", line, column, err),
 		Hint: `write [{"name": "workers", "minMember": 2, "minResource": {"cpu": "1"}}]`,
-	})
+	}}
 }
 
 // position of an offset, from 1.
