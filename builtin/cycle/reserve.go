@@ -65,8 +65,7 @@ func (c *cycle) passedOver(h head) bool {
 		if found || t.Job == h.job || t.Since <= h.since || t.State == world.Releasing || !smaller(c.gangSize(t.Job), own) {
 			return
 		}
-		class := c.w.Nodes[t.Node].Class
-		found = slices.ContainsFunc(h.job.Groups, func(g world.Group) bool { return c.w.Feasible(g.Shape, class) })
+		found = slices.ContainsFunc(h.job.Groups, func(g world.Group) bool { return c.w.RunsOn(g.Shape, t.Node) })
 	})
 	return found
 }
@@ -205,7 +204,7 @@ func (c *cycle) reservable(j *world.Job) []world.NodeIx {
 	for _, n := range c.w.Order() {
 		nd := &c.w.Nodes[n]
 		usable := c.w.Usable(n, j) && nd.ReservedFor == nil
-		if usable && slices.ContainsFunc(j.Groups, func(g world.Group) bool { return c.w.Feasible(g.Shape, nd.Class) }) {
+		if usable && slices.ContainsFunc(j.Groups, func(g world.Group) bool { return c.w.RunsOn(g.Shape, n) }) {
 			list = append(list, candidate{n, c.expectedFree(n), c.w.FreeOf(n, amount.GPU)})
 		}
 	}

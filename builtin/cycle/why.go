@@ -3,6 +3,7 @@ package cycle
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/musterhq/muster/builtin/gang"
 	"github.com/musterhq/muster/builtin/plan"
@@ -32,6 +33,7 @@ type verdictKey struct {
 type verdict struct {
 	cycle      uint64
 	grown      uint64
+	moved      uint64 // World.Moved, for jobs to which it matters where others are
 	failure    gang.Failure
 	preemption string    // why nobody was evicted
 	why        *plan.Why // filled when first told, for jobs that fare as told
@@ -63,7 +65,7 @@ func (c *cycle) verdictOn(j *world.Job, owed bool) *verdict {
 }
 
 func (c *cycle) holds(v *verdict, j *world.Job, owed bool) bool {
-	if j.Reserved > 0 || c.w.Feuding() {
+	if j.Reserved > 0 || c.w.Feuding() || v.moved != c.w.Moved && j.Relates() {
 		return false
 	}
 	if v.cycle == c.number {
@@ -90,7 +92,7 @@ func (c *cycle) learn(j *world.Job, owed bool, f gang.Failure) *verdict {
 	if len(c.verdicts) > 1<<16 { // shapes that no longer come
 		clear(c.verdicts)
 	}
-	v := &verdict{cycle: c.number, grown: c.w.Grown, failure: f, preemption: c.lastPreemption}
+	v := &verdict{cycle: c.number, grown: c.w.Grown, moved: c.w.Moved, failure: f, preemption: c.lastPreemption}
 	c.lastPreemption = ""
 	c.verdicts[c.keyOf(j, owed)] = v
 	return v
@@ -203,7 +205,7 @@ func (c *cycle) tell(j *world.Job, v *verdict) *plan.Why {
 		return v.why
 	}
 	g := &j.Groups[v.failure.Group]
-	y := c.x.Explain(g.Shape, v.failure.Banned, j)
+	y := c.x.Explain(g.Shape, v.failure.Banned, j, c.w.Nearby(j, v.failure.Group))
 	y.Code, y.Placed, y.Of, y.Preemption = code, v.failure.Placed, v.failure.Of, v.preemption
 	switch {
 	case code == plan.TypedMax:
@@ -213,11 +215,24 @@ func (c *cycle) tell(j *world.Job, v *verdict) *plan.Why {
 	case code != plan.WaitingReservation && len(j.Groups) == 1 && c.x.Capacity(g.Shape, int64(max(1, g.Min))) < int64(max(1, g.Min)):
 		y.Code = plan.GangExceedsPool
 	}
-	if only := c.w.Shapes[g.Shape].Only; only != nil {
-		y.Text = fmt.Sprintf("%s: %s", only.Rule, only)
-	}
+	y.Text = boundsText(&v.failure, c.w.Shapes[g.Shape].Only)
 	v.why, v.told = y, code
 	return y
+}
+
+// boundsText says what bounds the places of a job beside the nodes themselves.
+func boundsText(f *gang.Failure, only *world.Only) string {
+	var parts []string
+	switch {
+	case f.Within && f.Topology == "":
+		parts = append(parts, "all of the gang on one node")
+	case f.Within:
+		parts = append(parts, "all of the gang in one "+f.Topology)
+	}
+	if only != nil {
+		parts = append(parts, fmt.Sprintf("%s: %s", only.Rule, only))
+	}
+	return strings.Join(parts, "; ")
 }
 
 // sayDegraded tells once that the pool is too small for its guarantees.

@@ -22,6 +22,9 @@ type Failure struct {
 	Banned uint64
 	// Typed is the full typed account behind Banned.
 	Typed quota.Block
+	// Within says that all of the gang must be in one domain of Topology.
+	Within   bool
+	Topology string
 }
 
 // Place finds places for all missing gang tasks of a job, in the given state, or
@@ -32,12 +35,32 @@ type Failure struct {
 // placed. With several shapes the largest go first, which may miss a packing that
 // a search would find (bin packing is NP-hard); a second try, smallest first,
 // catches most of those.
+//
+// A gang that must be in one domain is tried in one after the other (see Domains).
 func Place(x *pack.Index, w *world.World, j *world.Job, s world.State, now spec.Time) ([]*world.Task, Failure) {
-	groups := bySize(w, j)
-	placed, fail := try(x, w, j, groups, s, now)
+	p := placer{x: x, w: w, j: j, s: s, now: now}
+	if term, ok := w.Gathers(j); ok {
+		return p.gather(term)
+	}
+	return p.place()
+}
+
+// placer is one attempt to place tasks of a job.
+type placer struct {
+	x      *pack.Index
+	w      *world.World
+	j      *world.Job
+	s      world.State
+	now    spec.Time
+	within world.Domain
+}
+
+func (p *placer) place() ([]*world.Task, Failure) {
+	groups := bySize(p.w, p.j)
+	placed, fail := p.try(groups)
 	if placed == nil && len(groups) > 1 {
 		slices.Reverse(groups)
-		if again, _ := try(x, w, j, groups, s, now); again != nil {
+		if again, _ := p.try(groups); again != nil {
 			return again, Failure{}
 		}
 	}
@@ -60,39 +83,44 @@ func bySize(w *world.World, j *world.Job) []int {
 	return groups
 }
 
-func try(x *pack.Index, w *world.World, j *world.Job, groups []int, s world.State, now spec.Time) ([]*world.Task, Failure) {
-	of := j.GangMissing()
+func (p *placer) try(groups []int) ([]*world.Task, Failure) {
+	of := p.j.GangMissing()
 	placed := make([]*world.Task, 0, of)
-	mark := w.Mark()
+	mark := p.w.Mark()
 	for _, gi := range groups {
-		g := &j.Groups[gi]
+		g := &p.j.Groups[gi]
 		for g.Placed+g.Finished < g.Min {
-			t, fail := One(x, w, j, gi, s, now)
+			t, fail := p.one(gi)
 			if t == nil {
-				w.Rollback(mark)
+				p.w.Rollback(mark)
 				fail.Placed, fail.Of = int32(len(placed)), of
 				return nil, fail
 			}
 			placed = append(placed, t)
 		}
 	}
-	w.Keep(mark)
+	p.w.Keep(mark)
 	return placed, Failure{}
 }
 
 // One places the next pending task of a group, or says why it can't.
 func One(x *pack.Index, w *world.World, j *world.Job, group int, s world.State, now spec.Time) (*world.Task, Failure) {
-	t := j.NextPending(group)
+	p := placer{x: x, w: w, j: j, s: s, now: now}
+	return p.one(group)
+}
+
+func (p *placer) one(group int) (*world.Task, Failure) {
+	t := p.j.NextPending(group)
 	if t == nil {
 		return nil, Failure{Group: group}
 	}
-	shape := j.Groups[group].Shape
-	banned, block := fullTypes(w, j, shape)
-	n, ok := x.Best(shape, banned, j)
+	shape := p.j.Groups[group].Shape
+	banned, block := fullTypes(p.w, p.j, shape)
+	n, ok := p.x.BestNear(shape, banned, p.j, p.w.NearbyIn(p.within, p.j, group))
 	if !ok {
 		return nil, Failure{Group: group, Of: 1, Banned: banned, Typed: block}
 	}
-	w.Place(t, n, x.Devices(shape, n), s, now)
+	p.w.Place(t, n, p.x.Devices(shape, n), p.s, p.now)
 	return t, Failure{}
 }
 

@@ -2,6 +2,7 @@ package pack
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/musterhq/muster/builtin/amount"
@@ -10,9 +11,10 @@ import (
 )
 
 // Explain counts, for one more task of a shape, the nodes by what keeps the task
-// off them, in a fixed order, and names the node that lacks least. It looks at
-// every node: for people, not for deciding.
-func (x *Index) Explain(id world.ShapeID, banned uint64, job *world.Job) *plan.Why {
+// off them, in a fixed order, and names the node that lacks least; near is what the
+// task has against nodes for what is around them. It looks at every node: for people,
+// not for deciding.
+func (x *Index) Explain(id world.ShapeID, banned uint64, job *world.Job, near *world.Nearby) *plan.Why {
 	y := &plan.Why{Code: plan.NoRoom}
 	count := map[string]int{}
 	s := &x.w.Shapes[id]
@@ -23,45 +25,77 @@ func (x *Index) Explain(id world.ShapeID, banned uint64, job *world.Job) *plan.W
 			continue
 		}
 		y.Nodes++
-		by, lack, text := x.obstacle(v, s, n, job)
+		by, lack, text := x.obstacle(v, s, n, job, near)
 		count[by]++
 		if lack > 0 && (best < 0 || lack < best) {
 			best, y.Best, y.Lacks = lack, x.w.Nodes[n].Name, text
 		}
 	}
-	for _, by := range obstacles {
-		if count[by] > 0 {
-			y.Excluded = append(y.Excluded, plan.Excluded{By: by, Nodes: count[by]})
-		}
-	}
+	y.Excluded = inOrder(count)
 	return y
 }
 
+// inOrder lists what keeps nodes out: first what is wrong with them for good, among it,
+// by name, what only the outside has a word for.
+func inOrder(count map[string]int) (out []plan.Excluded) {
+	var others []string
+	for _, by := range slices.Sorted(maps.Keys(count)) {
+		if !slices.Contains(unfit, by) && !slices.Contains(short, by) {
+			others = append(others, by)
+		}
+	}
+	for _, by := range slices.Concat(unfit, others, short) {
+		if count[by] > 0 {
+			out = append(out, plan.Excluded{By: by, Nodes: count[by]})
+		}
+	}
+	return out
+}
+
 // obstacles in the order in which they are told.
-var obstacles = []string{
-	"cordoned", "wrong GPU type", "not selected", "tainted", "kept off by rules", "too small", "GPU type over quota",
-	"reserved for another gang", "short of GPUs", "GPUs too broken up", "short of cpu", "short of memory", "short of another resource",
-	"with room for some",
+var (
+	unfit = []string{"cordoned", "wrong GPU type", "not selected", "tainted", "kept off by rules"}
+	short = []string{
+		"too small", "GPU type over quota", "reserved for another gang",
+		"short of GPUs", "GPUs too broken up", "short of cpu", "short of memory", "short of another resource",
+		"with room for some",
+	}
+)
+
+// words are how people read the world's own misfits. Those of a Where are told as it
+// says them.
+var words = map[world.Misfit]string{
+	world.MisfitType: "wrong GPU type", world.MisfitSelector: "not selected",
+	world.MisfitTaint: "tainted", world.MisfitSize: "too small", world.MisfitRule: "kept off by rules",
+}
+
+func (x *Index) misfit(s *world.Shape, m world.Misfit) string {
+	if text, own := words[m]; own && (s.Where == nil || m != world.MisfitSelector && m != world.MisfitTaint) {
+		return text
+	}
+	return string(m)
 }
 
 // obstacle is what keeps a task off a node; lack is how much of a resource is
 // missing, in thousandths of the request, 0 where that is not the question.
-func (x *Index) obstacle(v *view, s *world.Shape, n world.NodeIx, job *world.Job) (by string, lack int64, text string) {
+func (x *Index) obstacle(v *view, s *world.Shape, n world.NodeIx, job *world.Job, near *world.Nearby) (by string, lack int64, text string) {
 	nd := &x.w.Nodes[n]
 	if nd.Cordoned {
 		return "cordoned", 0, ""
 	}
-	if m := x.w.Judge(v.shape, nd.Class); m != world.Fit {
-		return map[world.Misfit]string{
-			world.MisfitType: "wrong GPU type", world.MisfitSelector: "not selected",
-			world.MisfitTaint: "tainted", world.MisfitSize: "too small", world.MisfitRule: "kept off by rules",
-		}[m], 0, ""
+	for _, m := range [...]world.Misfit{x.w.Judge(v.shape, nd.Class), x.w.Refusal(v.shape, n)} {
+		if m != world.Fit {
+			return x.misfit(s, m), 0, ""
+		}
 	}
 	if nd.HasType && v.banned&TypeBit(nd.Typed) != 0 {
 		return "GPU type over quota", 0, ""
 	}
 	if nd.ReservedFor != nil && nd.ReservedFor != job {
 		return "reserved for another gang", 0, ""
+	}
+	if m := near.Refusal(n); m != world.Fit { // before room: what comes free there is no help
+		return string(m), 0, ""
 	}
 	return x.shortage(s, n)
 }
@@ -108,7 +142,7 @@ func (x *Index) Capacity(id world.ShapeID, enough int64) (slots int64) {
 	s := &x.w.Shapes[id]
 	for n := range x.w.Nodes {
 		nd := &x.w.Nodes[n]
-		if nd.Present && x.w.Feasible(id, nd.Class) {
+		if nd.Present && x.w.RunsOn(id, world.NodeIx(n)) {
 			slots += slotsIn(s, x.w.Capacity(world.NodeIx(n)), nd.Devices)
 		}
 		if slots >= enough {

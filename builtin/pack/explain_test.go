@@ -24,7 +24,7 @@ func TestEveryNodeIsCountedOnceInAnExplanation(t *testing.T) {
 			}
 		}
 		for _, j := range f.jobs {
-			y, sum, room := f.x.Explain(j.Groups[0].Shape, 0, j), 0, false
+			y, sum, room := f.x.Explain(j.Groups[0].Shape, 0, j, nil), 0, false
 			for _, e := range y.Excluded {
 				sum += e.Nodes
 				room = room || strings.Contains(e.By, "with room")
@@ -69,7 +69,7 @@ func TestAnExplanationNamesEachObstacleAndTheNodeThatLacksLeast(t *testing.T) {
 	g := tasks(1, 8000, 2000, "H100")
 	g.NodeSelector = map[string]string{"zone": "1"}
 	j := submit(w, "j", g)
-	y := index(w, pack.BinPack, nil).Explain(j.Groups[0].Shape, 0, j)
+	y := index(w, pack.BinPack, nil).Explain(j.Groups[0].Shape, 0, j, nil)
 	var got []string
 	for _, e := range y.Excluded {
 		if e.Nodes != 1 {
@@ -90,7 +90,7 @@ func TestABannedTypeIsTold(t *testing.T) {
 	w := yard()
 	n := w.AddNode(node("n", "H100", 64_000, 4))
 	j := submit(w, "j", tasks(1, 0, 1000))
-	y := index(w, pack.BinPack, nil).Explain(j.Groups[0].Shape, pack.TypeBit(w.Nodes[n].Typed), j)
+	y := index(w, pack.BinPack, nil).Explain(j.Groups[0].Shape, pack.TypeBit(w.Nodes[n].Typed), j, nil)
 	if len(y.Excluded) != 1 || y.Excluded[0].By != "GPU type over quota" {
 		t.Errorf("told %+v", y)
 	}

@@ -113,18 +113,46 @@ func (x *Index) largestNode() (largest [2]amount.Amount) {
 // order of names among equals. Types whose bit is set in banned are left out.
 // Nodes reserved for job are looked at too; nil means for no job.
 func (x *Index) Best(s world.ShapeID, banned uint64, job *world.Job) (world.NodeIx, bool) {
+	return x.BestNear(s, banned, job, nil)
+}
+
+// BestNear is Best among the nodes that near has nothing against; nil allows all.
+func (x *Index) BestNear(s world.ShapeID, banned uint64, job *world.Job, near *world.Nearby) (world.NodeIx, bool) {
 	v := x.view(s, banned)
 	var n world.NodeIx
 	var score int32
-	if v.uses++; v.uses <= seldom {
-		n, score = x.scan(v)
-	} else {
+	switch v.uses++; {
+	case v.uses <= seldom:
+		n, score = x.scan(v, near)
+	case near != nil:
+		n, score = x.pick(v, near)
+	default:
 		n, score = x.climb(v)
 	}
 	if job != nil && job.Reserved > 0 {
-		n, score = x.bestReserved(v, job, n, score)
+		n, score = x.bestReserved(v, job, near, n, score)
 	}
 	return n, score != noRoom
+}
+
+// willDo has the last word on a node with room.
+func (x *Index) willDo(v *view, near *world.Nearby, n world.NodeIx) bool {
+	return near.Refusal(n) == world.Fit && (x.Filter == nil || x.Filter(v.shape, n))
+}
+
+// pick is the best node that near allows, by the scores in the view's leaves. Which
+// nodes those are changes with every task, so they can't be part of the tree; and only
+// nodes that would be better than the best so far are asked about.
+func (x *Index) pick(v *view, near *world.Nearby) (world.NodeIx, int32) {
+	x.catchUp(v)
+	best, top := world.NoNode, noRoom
+	order := x.w.Order()
+	for i, score := range v.tree[v.size:][:len(order)] {
+		if score > top && x.willDo(v, near, order[i]) {
+			best, top = order[i], score
+		}
+	}
+	return best, top
 }
 
 // climb is the best node by the view's tree.
@@ -140,7 +168,7 @@ func (x *Index) climb(v *view) (world.NodeIx, int32) {
 
 // scan is the best node without a tree: by a look at the nodes of feasible classes
 // that have enough free GPUs, which the world keeps an index of.
-func (x *Index) scan(v *view) (world.NodeIx, int32) {
+func (x *Index) scan(v *view, near *world.Nearby) (world.NodeIx, int32) {
 	best, top := world.NoNode, noRoom
 	x.w.Order()
 	look := func(n world.NodeIx) {
@@ -148,7 +176,7 @@ func (x *Index) scan(v *view) (world.NodeIx, int32) {
 		if score == noRoom || score < top || score == top && x.w.Position(n) > x.w.Position(best) {
 			return
 		}
-		if x.Filter == nil || x.Filter(v.shape, n) {
+		if x.willDo(v, near, n) {
 			best, top = n, score
 		}
 	}
@@ -162,16 +190,16 @@ func (x *Index) scan(v *view) (world.NodeIx, int32) {
 
 // bestReserved looks through the nodes that are kept for the job. Order is by
 // name, so of equal ones the first is kept.
-func (x *Index) bestReserved(v *view, job *world.Job, n world.NodeIx, score int32) (world.NodeIx, int32) {
+func (x *Index) bestReserved(v *view, job *world.Job, near *world.Nearby, n world.NodeIx, score int32) (world.NodeIx, int32) {
 	shape := &x.w.Shapes[v.shape]
 	for _, r := range x.w.Order() {
 		nd := &x.w.Nodes[r]
-		if nd.ReservedFor != job || !nd.Present || nd.Cordoned || !x.allowed(v, nd) || !x.room(shape, r) {
+		if nd.ReservedFor != job || !nd.Present || nd.Cordoned || !x.allowed(v, r) || !x.room(shape, r) {
 			continue
 		}
 		s := x.worth(v, shape, r)
 		better := s > score || s == score && x.w.Position(r) < x.w.Position(n)
-		if better && (x.Filter == nil || x.Filter(v.shape, r)) {
+		if better && x.willDo(v, near, r) {
 			n, score = r, s
 		}
 	}

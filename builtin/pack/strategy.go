@@ -91,16 +91,17 @@ func (x *Index) left(s *world.Shape, n world.NodeIx) int32 {
 func (x *Index) score(v *view, n world.NodeIx) int32 {
 	s := &x.w.Shapes[v.shape]
 	nd := &x.w.Nodes[n]
-	if !nd.Present || nd.Cordoned || nd.ReservedFor != nil || !x.allowed(v, nd) || !x.room(s, n) {
+	if !nd.Present || nd.Cordoned || nd.ReservedFor != nil || !x.allowed(v, n) || !x.room(s, n) {
 		return noRoom
 	}
 	return x.worth(v, s, n)
 }
 
-func (x *Index) allowed(v *view, nd *world.Node) bool {
-	if !x.w.Feasible(v.shape, nd.Class) {
+func (x *Index) allowed(v *view, n world.NodeIx) bool {
+	if !x.w.RunsOn(v.shape, n) {
 		return false
 	}
+	nd := &x.w.Nodes[n]
 	return !nd.HasType || v.banned&TypeBit(nd.Typed) == 0
 }
 

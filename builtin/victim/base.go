@@ -21,6 +21,7 @@ type base struct {
 func (f *field) prepare(s *Search, a *ask) {
 	f.s, f.ask = s, a
 	f.setShapes()
+	f.setNear()
 	f.setShortages()
 	f.typed = f.fullTypes()
 	f.overlay()

@@ -26,6 +26,7 @@ type field struct {
 	dims   []amount.Dim    // that any of the shapes asks for
 	req    []amount.Amount // shape × dims
 	shapes []world.Shape   // of ask.needs, in the same order
+	near   []*world.Nearby // likewise; see setNear
 	// Lower bounds of costs look at one resource only, GPUs where asked for: index
 	// into dims, and a shape that asks for it.
 	bound, boundShape int
@@ -154,6 +155,36 @@ func (f *field) setShapes() {
 			if d == amount.GPU && f.req[i*len(f.dims)+k] > 0 {
 				f.bound, f.boundShape = k, i
 			}
+		}
+	}
+}
+
+// setNear writes down what the tasks have against nodes for the tasks that are near
+// them now. Nodes that only the going of a victim would make good are left out: a
+// search finds room, not company. A gang's later tasks see its earlier ones only in the
+// trial. Where groups of one shape relate to different tasks, the trial alone decides.
+func (f *field) setNear() {
+	w, j := f.s.w, f.ask.job
+	f.near = grown(f.near, len(f.ask.needs))
+	clear(f.near)
+	if !j.Relates() {
+		return
+	}
+	for i, n := range f.ask.needs {
+		first := -1
+		for gi := range j.Groups {
+			g := &j.Groups[gi]
+			if g.Shape != n.shape || f.ask.surplus >= 0 && gi != f.ask.surplus {
+				continue
+			}
+			if first >= 0 && !g.RelatesLike(&j.Groups[first]) {
+				first = -1
+				break
+			}
+			first = gi
+		}
+		if first >= 0 {
+			f.near[i] = w.NearbyIn(f.ask.within, j, first)
 		}
 	}
 }
@@ -325,7 +356,7 @@ func (f *field) runsOn(n world.NodeIx) (bits uint64) {
 		return 0
 	}
 	for i := range f.ask.needs {
-		if f.s.usable(f.ask, f.ask.needs[i].shape, n) {
+		if f.s.usable(f.ask, f.ask.needs[i].shape, n) && f.near[i].Refusal(n) == world.Fit {
 			bits |= 1 << min(i, 63)
 		}
 	}

@@ -203,5 +203,5 @@ func (s *Search) above(a *ask, leaf, child quota.Q) bool {
 
 // usable says whether tasks of a shape may ever run on a node for the job.
 func (s *Search) usable(a *ask, shape world.ShapeID, n world.NodeIx) bool {
-	return s.w.Usable(n, a.job) && s.w.Feasible(shape, s.w.Nodes[n].Class)
+	return s.w.Usable(n, a.job) && s.w.RunsOn(shape, n)
 }

@@ -70,7 +70,7 @@ func (s *Search) prove(a *ask, set []int32, level int) *Outcome {
 	if places == nil {
 		return nil
 	}
-	if len(s.f.shapes) > 1 || s.x.Filter != nil {
+	if len(s.f.shapes) > 1 || s.x.Filter != nil || a.job.Relates() {
 		set, places = s.giveBack(a, set, places)
 	}
 	return s.commit(a, set, places, level)

@@ -150,13 +150,36 @@ func (s *Search) run(j *world.Job, rule plan.Rule) (*Outcome, string) {
 	return o, why
 }
 
-func (s *Search) decide(j *world.Job, rule plan.Rule) (*Outcome, string) {
+// domainsTried bounds the search for a gang that must be in one domain.
+const domainsTried = 16
+
+// decide looks for victims everywhere; those for a gang that must be in one domain are
+// looked for in one after the other, the freest first, and the first set that will do is
+// taken, which may not be the cheapest of all domains.
+func (s *Search) decide(j *world.Job, rule plan.Rule) (o *Outcome, why string) {
 	ask, ok := s.askOf(j)
 	if !ok {
 		return nil, reasonNothing
 	}
 	ask.rule = rule
-	if rule == plan.RuleReclaim && !s.entitled(&ask) {
+	term, gathers := s.w.Gathers(j)
+	if !gathers || ask.surplus >= 0 {
+		return s.decideIn(ask)
+	}
+	why = reasonPieces
+	domains := gang.Domains(s.w, j, term)
+	for _, d := range domains[:min(len(domains), domainsTried)] {
+		there := ask
+		there.within = d.Domain
+		if o, why = s.decideIn(there); o != nil {
+			return o, ""
+		}
+	}
+	return nil, why
+}
+
+func (s *Search) decideIn(ask ask) (*Outcome, string) {
+	if ask.rule == plan.RuleReclaim && !s.entitled(&ask) {
 		return nil, reasonGuarantee
 	}
 	s.gather()
@@ -246,6 +269,8 @@ type ask struct {
 	// job asks for: the common ancestor with a victim is above it.
 	floor   quota.Q
 	refused []bool // nodes that the trial refused, nil if none
+	// within is the domain in which a gang that gathers is tried.
+	within world.Domain
 }
 
 // need is a number of equal tasks.

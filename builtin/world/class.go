@@ -24,7 +24,8 @@ type Class struct {
 	Devices  int32
 	Nodes    int32 // present nodes of the class
 
-	free []bitmap // by number of wholly free devices: the class's nodes
+	like spec.Node // any of them, without what tells them apart: for Where
+	free []bitmap  // by number of wholly free devices: the class's nodes
 }
 
 func (w *World) classOf(nd *Node) ClassID {
@@ -34,6 +35,7 @@ func (w *World) classOf(nd *Node) ClassID {
 		id = ClassID(len(w.Classes))
 		w.classKey[key] = id
 		w.Classes = append(w.Classes, Class{
+			like:   spec.Node{Capacity: nd.Spec.Capacity, GPUType: nd.Spec.GPUType, Labels: nd.Spec.Labels, Taints: nd.Spec.Taints},
 			Labels: nd.Spec.Labels, Taints: nd.Spec.Taints, GPUType: nd.Spec.GPUType,
 			Capacity: nd.capacity, Typed: nd.Typed, HasType: nd.HasType, Devices: nd.Devices,
 		})
@@ -62,7 +64,7 @@ func classKey(nd *Node) string {
 		fmt.Fprintf(&b, ";%q=%q", kv[0], kv[1])
 	}
 	for _, t := range nd.Spec.Taints {
-		fmt.Fprintf(&b, "!%q=%q", t.Key, t.Value)
+		fmt.Fprintf(&b, "!%q=%q:%q", t.Key, t.Value, t.Effect)
 	}
 	return b.String()
 }
@@ -94,7 +96,9 @@ type Shape struct {
 	Only        *Only    // what rules make of that; nil if there are none
 	Selector    map[string]string
 	Tolerations []spec.Toleration
-	Tasks       int64 // tasks of this shape ever submitted, for Typical
+	Where       spec.Where // in place of Selector and Tolerations; nil if there is none
+	byName      bool       // Where tells nodes of one class apart
+	Tasks       int64      // tasks of this shape ever submitted, for Typical
 
 	fit    []bool        // per class, valid for the first len(fit) classes
 	charge []amount.List // per class: Request plus the typed GPUs
@@ -111,7 +115,8 @@ func (w *World) shapeOf(g *spec.TaskGroup, only *Only) ShapeID {
 	if id, ok := w.shapeKey[key]; ok {
 		return id
 	}
-	s := Shape{Request: req, Types: types, own: g.GPUTypes, Only: only, Selector: g.NodeSelector, Tolerations: g.Tolerations}
+	s := Shape{Request: req, Types: types, own: g.GPUTypes, Only: only, Selector: g.NodeSelector, Tolerations: g.Tolerations, Where: g.Where}
+	s.byName = g.Where != nil && g.Where.ByName()
 	s.CPU, _ = req.Get(amount.CPU)
 	s.GPU, _ = req.Get(amount.GPU)
 	if s.GPU%1000 == 0 {
@@ -148,25 +153,26 @@ func shapeKey(req amount.List, types []string, g *spec.TaskGroup) string {
 	for _, t := range g.Tolerations {
 		fmt.Fprintf(&b, "~%q=%q", t.Key, t.Value)
 	}
+	if g.Where != nil {
+		fmt.Fprintf(&b, "@%q", g.Where.Key())
+	}
 	return b.String()
 }
 
-// Misfit is why a shape can't run on a class, whatever is free.
-type Misfit uint8
+// Misfit is why a shape can't run on a class, whatever is free: one of these, or what
+// the shape's Where says.
+type Misfit string
 
-// The misfits, in the order in which they are looked at.
+// The misfits, in the order in which they are looked at. A Where stands in the place of
+// selector and taint.
 const (
-	Fit Misfit = iota
-	MisfitType
-	MisfitSelector
-	MisfitTaint
-	MisfitRule // rules keep the job off, it would not do so itself
-	MisfitSize // the node is too small even when empty
+	Fit            Misfit = ""
+	MisfitType     Misfit = "gpu-type"
+	MisfitSelector Misfit = "selector"
+	MisfitTaint    Misfit = "taint"
+	MisfitRule     Misfit = "rule"           // rules keep the job off, it would not do so itself
+	MisfitSize     Misfit = "node-too-small" // the node is too small even when empty
 )
-
-func (m Misfit) String() string {
-	return [...]string{"fit", "gpu-type", "selector", "taint", "rule", "node-too-small"}[m]
-}
 
 // Judge says whether a shape may run on a class.
 func (w *World) Judge(s ShapeID, c ClassID) Misfit {
@@ -175,15 +181,8 @@ func (w *World) Judge(s ShapeID, c ClassID) Misfit {
 	if gpu && len(shape.own) > 0 && !slices.Contains(shape.own, class.GPUType) {
 		return MisfitType
 	}
-	for _, kv := range sortedPairs(shape.Selector) {
-		if class.Labels[kv[0]] != kv[1] {
-			return MisfitSelector
-		}
-	}
-	for _, t := range class.Taints {
-		if !tolerated(t, shape.Tolerations) {
-			return MisfitTaint
-		}
+	if m := shape.likes(class); m != Fit {
+		return m
 	}
 	if shape.Only != nil && (gpu && !shape.accepts(class.GPUType) || !shape.Only.allows(class.Labels)) {
 		return MisfitRule // before size: the request counts GPUs of the one type left
@@ -191,6 +190,24 @@ func (w *World) Judge(s ShapeID, c ClassID) Misfit {
 	for _, e := range shape.Request {
 		if have, _ := class.Capacity.Get(e.Dim); have < e.Amount {
 			return MisfitSize
+		}
+	}
+	return Fit
+}
+
+// likes says whether the task itself wants nodes of a class.
+func (s *Shape) likes(class *Class) Misfit {
+	if s.Where != nil {
+		return Misfit(s.Where.Misfit(&class.like))
+	}
+	for _, kv := range sortedPairs(s.Selector) {
+		if class.Labels[kv[0]] != kv[1] {
+			return MisfitSelector
+		}
+	}
+	for _, t := range class.Taints {
+		if !tolerated(t, s.Tolerations) {
+			return MisfitTaint
 		}
 	}
 	return Fit
@@ -225,6 +242,20 @@ func (w *World) feasible(s ShapeID) []bool {
 
 // Feasible says whether a shape may run on nodes of a class.
 func (w *World) Feasible(s ShapeID, c ClassID) bool { return w.feasible(s)[c] }
+
+// RunsOn says whether a shape may run on a node, whatever is free there.
+func (w *World) RunsOn(s ShapeID, n NodeIx) bool {
+	return w.feasible(s)[w.Nodes[n].Class] && w.Refusal(s, n) == Fit
+}
+
+// Refusal is why a shape won't run on just that node of its class: a Where may tell
+// nodes apart by their names.
+func (w *World) Refusal(s ShapeID, n NodeIx) Misfit {
+	if !w.Shapes[s].byName {
+		return Fit
+	}
+	return Misfit(w.Shapes[s].Where.Refuses(w.Nodes[n].Name))
+}
 
 // Charge is what a task of the shape is charged on a node of the class: its
 // request, and the GPUs also under their type.

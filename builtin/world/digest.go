@@ -71,6 +71,7 @@ func (w *World) Digest() string {
 		}
 		b.WriteByte('\n')
 	}
+	w.digestPlaces(&b)
 	claims := slices.Clone(w.claims)
 	slices.SortFunc(claims, CompareJobs)
 	for _, j := range claims {

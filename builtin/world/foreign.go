@@ -25,7 +25,8 @@ type Foreign struct {
 // part of it: nodes of one class stay in it whatever else runs on them.
 type foreign struct {
 	Foreign
-	list amount.List // of Used, GPUs under the node's type too
+	list   amount.List // of Used, GPUs under the node's type too
+	avoids []int32     // terms of Avoids, in order
 	// devices that the others are taken to hold, all of them whole: which ones nobody
 	// tells, so free ones first. They stay the same while as many are used.
 	devices uint64
@@ -55,15 +56,31 @@ func (w *World) setForeign(n NodeIx, f Foreign, devices uint64) {
 	w.Grow()
 	nd := &w.Nodes[n]
 	w.share(n, -1)
-	w.takeForeign(n, -1)
-	nd.foreign = nil
+	w.settleForeign(n, -1)
+	w.dropForeign(n)
 	if len(f.Used)+len(f.Counts)+len(f.Avoids) > 0 {
-		nd.foreign = &foreign{Foreign: f, devices: devices}
+		next := &foreign{Foreign: f, devices: devices}
+		for _, t := range termsOf(f.Avoids) { // before it is there: a new term counts what is
+			next.avoids = append(next.avoids, w.hold(t))
+		}
+		nd.foreign = next
 	}
+	w.settleForeign(n, 1)
 	w.takeForeign(n, 1)
 	w.share(n, 1)
 	w.grew(nd.Class)
 	w.touch(n)
+}
+
+// dropForeign forgets what others use, which is not counted any more.
+func (w *World) dropForeign(n NodeIx) {
+	w.takeForeign(n, -1)
+	if f := w.Nodes[n].foreign; f != nil {
+		w.Nodes[n].foreign = nil
+		for _, t := range f.avoids {
+			w.drop(t)
+		}
+	}
 }
 
 func (f *foreign) same(o *Foreign) bool {

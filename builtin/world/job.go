@@ -59,6 +59,7 @@ type Group struct {
 	Finished  int32 // tasks done
 	Released  int32 // of which the job gave up; Min has grown by as many
 	Absent    int32 // tasks without a pod
+	near      *near // nil if they relate to no others
 	hint      int32 // no pending task is before it
 }
 
@@ -188,7 +189,7 @@ func (w *World) addGroups(j *Job, groups []spec.TaskGroup) {
 		shape := w.shapeOf(g, j.Only)
 		w.Shapes[shape].Tasks += g.Size
 		w.SeenTasks += g.Size
-		j.Groups = append(j.Groups, Group{Shape: shape, Min: int32(g.Min), Size: int32(g.Size), First: next, hint: next})
+		j.Groups = append(j.Groups, Group{Shape: shape, Min: int32(g.Min), Size: int32(g.Size), First: next, hint: next, near: w.nearOf(&g.Near)})
 		next += int32(g.Size)
 	}
 }
@@ -211,6 +212,7 @@ func signature(j *Job) string {
 		for _, v := range []int32{int32(g.Shape), g.Min, g.Size} {
 			b = append(b, byte(v), byte(v>>8), byte(v>>16), byte(v>>24))
 		}
+		b = g.near.key(b)
 	}
 	if j.Spec.NonPreemptible {
 		b = append(b, 'n')
@@ -275,6 +277,7 @@ func (w *World) RemoveJob(j *Job) {
 	}
 	for i := range j.Groups {
 		w.Shapes[j.Groups[i].Shape].Tasks -= int64(j.Groups[i].Size)
+		w.forgetNear(j.Groups[i].near)
 	}
 	j.Waiting = 0
 	delete(w.jobs, j.Spec.ID)

@@ -20,6 +20,7 @@ func (w *World) AddNode(s spec.Node) NodeIx {
 	}
 	nd := &w.Nodes[n]
 	w.chargeAll(n, -1)
+	w.leaveDomains(n)
 	w.share(n, -1)
 	w.takeForeign(n, -1)
 	w.leaveClass(nd)
@@ -33,6 +34,7 @@ func (w *World) AddNode(s spec.Node) NodeIx {
 	w.takeForeign(n, 1)
 	w.share(n, 1)
 	w.chargeAll(n, 1)
+	w.joinDomains(n)
 	w.grew(nd.Class)
 	w.touch(n)
 	return n
@@ -146,8 +148,8 @@ func (w *World) RemoveNode(n NodeIx) []*Task {
 		w.Reserve(n, nil)
 	}
 	w.share(n, -1)
-	w.takeForeign(n, -1)
-	nd.foreign = nil
+	w.leaveDomains(n)
+	w.dropForeign(n)
 	w.leaveClass(nd)
 	w.resize(n, nil)
 	nd.capacity, nd.Present, nd.Cordoned = nil, false, true

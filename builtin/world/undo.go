@@ -33,6 +33,7 @@ type change struct {
 	// grown is World.Grown before the change, class and classGrown the age of the
 	// class of its node: a try that is taken back helped nobody.
 	grown, classGrown uint64
+	moved             uint64
 	class             ClassID
 }
 
@@ -99,7 +100,7 @@ func (w *World) log(c change) {
 		n = c.task.Node
 	}
 	c.class = w.Nodes[n].Class
-	c.grown, c.classGrown = w.Grown, w.growth[c.class]
+	c.grown, c.classGrown, c.moved = w.Grown, w.growth[c.class], w.Moved
 	*w.undo.next() = c
 }
 
@@ -115,7 +116,7 @@ func (w *World) revert(c *change) {
 	case opReserve:
 		w.setReserved(c.node, c.job)
 	}
-	w.Grown, w.growth[c.class] = c.grown, c.classGrown
+	w.Grown, w.growth[c.class], w.Moved = c.grown, c.classGrown, c.moved
 }
 
 // Place puts a pending task on a node, in state Claimed or Bound, on the given
@@ -163,6 +164,7 @@ func (w *World) put(t *Task, n NodeIx, dev uint64, s State, now spec.Time) {
 	}
 	nd.head = t
 	w.take(t, 1)
+	w.settle(t, 1)
 	t.Job.Waiting--
 	t.State = Pending
 	w.setState(t, s)
@@ -183,6 +185,7 @@ func (w *World) lift(t *Task, s State) {
 	}
 	t.prev, t.next = nil, nil
 	w.take(t, -1)
+	w.settle(t, -1)
 	t.Node, t.Dev = NoNode, 0
 	j := t.Job
 	if j.Waiting++; j.Waiting == 1 && w.jobs[j.Spec.ID] == j {

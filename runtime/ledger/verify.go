@@ -146,8 +146,10 @@ func (v *verifier) obstacle(t *world.Task, n world.NodeIx, dev uint64, needsRoom
 	switch {
 	case !v.w.Usable(n, j):
 		return "node " + node + " is gone or closed"
-	case !v.w.Feasible(shape, v.w.Nodes[n].Class):
+	case !v.w.RunsOn(shape, n):
 		return "node " + node + " changed"
+	case v.w.Nearby(j, int(t.Group)).Refusal(n) != world.Fit:
+		return "node " + node + " is no longer among the right ones (" + string(v.w.Nearby(j, int(t.Group)).Refusal(n)) + ")"
 	case !j.Running() && v.w.Quota.AppsFit(j.Chain).Blocked:
 		return "the number of running jobs is reached"
 	case v.w.Quota.Fits(j.Chain, v.w.Charge(shape, v.w.Nodes[n].Class), 1).Blocked:
