@@ -28,6 +28,8 @@ func (a *Actor) call(ctx context.Context, turn *ticket, do func(context.Context)
 	defer end()
 	err := do(req)
 	switch fateOf(err) {
+	case stopped:
+		return errStopped
 	case done, gone, conflict:
 		a.gate.passed()
 	case busy:
