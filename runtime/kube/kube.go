@@ -1,0 +1,351 @@
+// Package kube runs the scheduler on a Kubernetes cluster. Its parts, each a package:
+//
+//	pods     what a pod asks for, what a node offers
+//	groups   which job a pod belongs to, in every dialect
+//	route    the queue of a job
+//	objects  queues and policies as objects of the cluster
+//	mirror   keeps the loop's view and the cluster in step
+//	act      binds, warns, evicts and tells
+//
+// This package joins them: informers feed the mirror, the mirror feeds the loop, the loop
+// decides, the actor acts. Every replica keeps its caches warm; the one that holds the
+// lease decides. Whoever comes to lead rebuilds everything from API objects.
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/musterhq/muster/builtin/cycle"
+	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/runtime/clock"
+	"github.com/musterhq/muster/runtime/kube/act"
+	"github.com/musterhq/muster/runtime/kube/groups"
+	"github.com/musterhq/muster/runtime/kube/mirror"
+	"github.com/musterhq/muster/runtime/kube/objects/queue"
+	"github.com/musterhq/muster/runtime/kube/pods"
+	"github.com/musterhq/muster/runtime/kube/route"
+	"github.com/musterhq/muster/runtime/ledger"
+	"github.com/musterhq/muster/runtime/loop"
+	"github.com/musterhq/muster/runtime/reload"
+)
+
+// Groups keeps the group objects of a cluster: groups.Watch.
+type Groups interface {
+	groups.Objects
+	// Run follows them until ctx ends, and tells of each change.
+	Run(ctx context.Context) error
+	HasSynced() bool
+}
+
+// Options of a scheduler. Client, Queues, Groups and Schedulers are required.
+type Options struct {
+	Client kubernetes.Interface
+	// Schedulers are the names in spec.schedulerName that it answers to.
+	Schedulers []string
+	// Namespace is its own, Identity its name there: leases and records of gangs in
+	// flight are kept under them.
+	Namespace, Identity string
+	Lease               Lease
+	Queues              queue.Source
+	// Groups makes the watch of group objects; changed is to be called for each.
+	Groups func(changed func(groups.Key)) Groups
+	// Base is what decides where no policy is loaded.
+	Base cycle.Set
+	// Act, but for Namespace, Identity and Admit.
+	Act act.Options
+
+	Pods     pods.Options
+	GroupOpt groups.Options
+	Waits    mirror.Waits
+	Log      *slog.Logger
+	// Leading is called when this replica has come to lead, before the first decision.
+	// What it starts must end with ctx.
+	Leading func(ctx context.Context, l Leader) error
+}
+
+// Leader is what a replica that leads has.
+type Leader struct {
+	Loop   *loop.Loop
+	Mirror *mirror.Mirror
+	Actor  *act.Actor
+	// Swap puts policies on top of the base set: the Swap of a reload.Manager.
+	Swap func(reload.Set) <-chan struct{}
+}
+
+// Scheduler is one replica.
+type Scheduler struct {
+	o       Options
+	objects *objects
+	groups  Groups
+	mirror  *mirror.Mirror
+	actor   *act.Actor
+
+	mu     sync.Mutex
+	tree   *spec.Tree
+	router *route.Router
+	synced bool
+	leader string
+	loaded reload.Set
+	loop   *loop.Loop // of the replica that leads, else nil
+	change *change    // of the tree, under way
+	paused bool
+}
+
+// change is a new tree of queues that the loop has been given.
+type change struct {
+	seq  uint64
+	done chan error
+}
+
+// New returns a scheduler that does nothing yet.
+func New(o Options) (*Scheduler, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	objs, err := newObjects(o.Client, o.Pods.PerNode)
+	if err != nil {
+		return nil, err
+	}
+	s := &Scheduler{o: o, objects: objs}
+	s.groups = o.Groups(func(k groups.Key) { s.mirror.GroupChanged(k) })
+	s.mirror = mirror.New(mirror.Options{
+		Schedulers: o.Schedulers, Post: s.post, Applied: s.applied,
+		Do:      func(w act.Work) { s.actor.Do(w) },
+		Forget:  func(pod act.Pod) { s.actor.Forget(pod) },
+		Abandon: s.abandon,
+		Objects: objs, Groups: s.groups, Queue: s.queue,
+		GroupOptions: o.GroupOpt, PodOptions: o.Pods, Waits: o.Waits, Log: o.Log,
+	})
+	o.Act.Namespace, o.Act.Identity, o.Act.Log = o.Namespace, o.Identity, o.Log
+	s.actor = act.New(o.Client, o.Act, outcomes{s.mirror, s})
+	return s, nil
+}
+
+// outcomes also tells the scheduler whether it can act.
+type outcomes struct {
+	*mirror.Mirror
+	s *Scheduler
+}
+
+func (o outcomes) Paused(paused bool) {
+	o.s.mu.Lock()
+	o.s.paused = paused
+	o.s.mu.Unlock()
+	o.Mirror.Paused(paused)
+}
+
+func (s *Scheduler) post(evs ...ledger.Event) uint64 { return s.loop.Post(evs...) }
+
+func (s *Scheduler) applied() uint64 { return s.loop.Applied() }
+
+func (s *Scheduler) abandon(u act.Unit) {
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		s.actor.Abandon(ctx, u)
+	}()
+}
+
+// queue resolves the queue of a job.
+func (s *Scheduler) queue(info groups.Info, namespace string) (string, *pods.Problem) {
+	s.mu.Lock()
+	r := s.router
+	s.mu.Unlock()
+	path, err := r.Queue(route.Job{Queue: info.Queue, User: info.User, Groups: info.UserGroups, Namespace: namespace})
+	if err != nil {
+		return "", &pods.Problem{Code: "no-queue", Text: err.Error(), Fatal: true}
+	}
+	return path, nil
+}
+
+// Run follows the cluster, and schedules while it leads, until ctx ends. It returns early
+// if it can't go on, or has lost the lease: then it must not be run again.
+func (s *Scheduler) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var work sync.WaitGroup
+	defer work.Wait()
+	defer cancel(nil)
+	run := func(what string, f func(context.Context) error) {
+		work.Go(func() {
+			if err := f(ctx); err != nil && ctx.Err() == nil {
+				cancel(fmt.Errorf("%s: %w", what, err))
+			}
+		})
+	}
+	run("following the queues", func(ctx context.Context) error { return s.o.Queues.Watch(ctx, s.apply) })
+	run("following groups", s.groups.Run)
+	if err := s.objects.feed(ctx, s.mirror); err != nil {
+		return err
+	}
+	if err := s.await(ctx); err != nil {
+		return err
+	}
+	err := s.elect(ctx, s.lead)
+	if cause := context.Cause(ctx); err == nil && cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return err
+}
+
+// await waits until there is everything that decisions stand on.
+func (s *Scheduler) await(ctx context.Context) error {
+	told := ""
+	for {
+		why := s.o.Queues.Ready()
+		if why == nil && s.groups.HasSynced() {
+			s.mu.Lock()
+			s.synced = true
+			s.mu.Unlock()
+			return nil
+		}
+		if why != nil && why.Error() != told {
+			told = why.Error()
+			s.o.Log.Warn("waiting", "for", told)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// Ready is nil when the replica could lead at once.
+func (s *Scheduler) Ready() error {
+	if err := s.o.Queues.Ready(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.synced {
+		return errors.New("the caches are not filled yet")
+	}
+	return nil
+}
+
+// Leader is the identity of the replica that leads, "" if none is known. Paused says
+// that the API server is away.
+func (s *Scheduler) Leader() (identity string, paused bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.leader, s.paused
+}
+
+// apply makes a tree of queues the one that holds.
+func (s *Scheduler) apply(t *spec.Tree) error {
+	s.mu.Lock()
+	l := s.loop
+	if l == nil {
+		s.setTree(t)
+		s.mu.Unlock()
+		return nil
+	}
+	c := &change{done: make(chan error, 1)}
+	c.seq = l.Post(ledger.QueuesChanged{Tree: *t})
+	s.change = c
+	s.mu.Unlock()
+	if err := <-c.done; err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.setTree(t)
+	s.swap(l)
+	s.mu.Unlock()
+	s.mirror.QueuesChanged()
+	return nil
+}
+
+func (s *Scheduler) setTree(t *spec.Tree) { s.tree, s.router = t, route.New(*t) }
+
+// set is what decides now: what is loaded, on top of what is built in.
+func (s *Scheduler) set() cycle.Set {
+	base := s.o.Base
+	base.Placement = placement(s.tree, base.Placement)
+	var out cycle.Set
+	reload.Into(func(set cycle.Set) <-chan struct{} { out = set; return nil }, base)(s.loaded)
+	return out
+}
+
+func (s *Scheduler) swap(l *loop.Loop) <-chan struct{} { return l.Swap(s.set()) }
+
+// turned hears of every turn: what the ledger refused must be told anew.
+func (s *Scheduler) turned(t loop.Turn) {
+	var refused error
+	for _, err := range t.Refused {
+		var r *loop.Refusal
+		if !errors.As(err, &r) {
+			s.o.Log.Warn("the ledger refused a late event", "error", err)
+			continue
+		}
+		if _, is := r.Event.(ledger.QueuesChanged); is {
+			refused = r.Err
+			continue
+		}
+		s.mirror.Refused(r.Event, r.Err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.change; c != nil && s.loop.Applied() >= c.seq {
+		c.done <- refused
+		s.change = nil
+	}
+}
+
+var _ loop.Actor = (*mirror.Mirror)(nil)
+
+// lead schedules until ctx ends.
+func (s *Scheduler) lead(ctx context.Context) error {
+	if err := s.catchUp(ctx); err != nil {
+		return err
+	}
+	intended, err := s.actor.Intents(ctx)
+	if err != nil {
+		return fmt.Errorf("reading which gangs the last leader had begun: %w", err)
+	}
+	s.mu.Lock()
+	l := loop.New(ledger.New(*s.tree), s.set(), s.mirror, clock.Real{})
+	s.loop = l
+	s.mu.Unlock()
+	l.Listen(s.turned)
+	if s.o.Leading != nil {
+		if err := s.o.Leading(ctx, Leader{Loop: l, Mirror: s.mirror, Actor: s.actor, Swap: s.load}); err != nil {
+			return err
+		}
+	}
+	s.mirror.Begin(intended)
+	s.o.Log.Info("leading", "identity", s.o.Identity, "gangs begun by the last leader", len(intended))
+	return s.play(ctx, l)
+}
+
+// play runs the loop and what is around it. The actor ends last: what was decided is
+// carried out, as far as its grace goes.
+func (s *Scheduler) play(ctx context.Context, l *loop.Loop) error {
+	acting, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var actor, rest sync.WaitGroup
+	actor.Go(func() { s.actor.Run(acting) })
+	rest.Go(func() { _ = s.mirror.Run(ctx) })
+	err := l.Run(ctx)
+	rest.Wait()
+	stop()
+	actor.Wait()
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		err = nil
+	}
+	return err
+}
+
+// load takes over policies that were loaded.
+func (s *Scheduler) load(set reload.Set) <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.loaded = set
+	return s.swap(s.loop)
+}

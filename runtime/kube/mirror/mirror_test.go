@@ -1,0 +1,314 @@
+package mirror_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/musterhq/muster/runtime/kube/act"
+)
+
+func TestPodsOfTheirOwnAreBoundAndGiveTheirPlaceBack(t *testing.T) {
+	c := newCluster(t)
+	c.nodes(1, 2)
+	a := c.pod("a", 1)
+	c.pod("b", 1)
+	c.pod("late", 1)
+	c.begin()
+	c.expect("a b")
+	if got := c.waiting()["late"]; got != "NoRoom!" {
+		t.Errorf("late was told %q", got)
+	}
+	c.change(a, ended(corev1.PodSucceeded))
+	c.expect("b late")
+}
+
+func TestOthersPodsAreNeitherTouchedNorForgotten(t *testing.T) {
+	c := newCluster(t)
+	c.nodes(1, 2)
+	other := c.pod("other", 1, of("default-scheduler"), on("n0"))
+	c.pod("not-ours", 1, of("default-scheduler"))
+	c.begin()
+	c.pod("a", 1)
+	c.pod("b", 1)
+	c.expect("a other")
+	c.delete(other)
+	c.expect("a b")
+}
+
+const two = `[{"name":"head","minMember":1,"minResource":{"cpu":"1","nvidia.com/gpu":"0"}},{"name":"worker","minMember":2,"minResource":{"cpu":"1","nvidia.com/gpu":"1"}}]`
+
+// ray makes a pod as KubeRay does for YuniKorn.
+func (c *cluster) ray(job, group, name string, gpus int) *corev1.Pod {
+	return c.pod(name, gpus, of("yunikorn"), owned("RayCluster", job), label("applicationId", job), label("queue", "root.a"),
+		annotation("yunikorn.apache.org/task-group-name", group), annotation("yunikorn.apache.org/task-groups", two))
+}
+
+func TestADeclaredGangHoldsPlacesForPodsToCome(t *testing.T) {
+	c := newCluster(t)
+	c.nodes(1, 2)
+	c.begin()
+	c.ray("j", "head", "j-head", 0)
+	c.expect("j-head")
+	c.pod("small", 1) // may not have the workers' places
+	c.expect("j-head")
+	c.ray("j", "worker", "j-w1", 1)
+	c.ray("j", "worker", "j-w2", 1)
+	c.expect("j-head j-w1 j-w2")
+}
+
+func TestADeclaredGangThatNeverComesGivesItsPlacesUp(t *testing.T) {
+	c := newCluster(t)
+	c.nodes(1, 2)
+	c.begin()
+	c.ray("j", "head", "j-head", 0)
+	c.pod("small", 1)
+	c.expect("j-head")
+	c.pass(15*time.Minute + 2*time.Second)
+	c.expect("j-head small")
+}
+
+func TestAGangThatDoesNotFitStartsNoPod(t *testing.T) {
+	c := newCluster(t)
+	c.nodes(1, 1)
+	c.begin()
+	c.ray("j", "head", "j-head", 0)
+	c.ray("j", "worker", "j-w1", 1)
+	c.ray("j", "worker", "j-w2", 1)
+	c.expect("")
+	if got := c.waiting()["j-w1"]; got != "GangNoRoom!" {
+		t.Errorf("a worker was told %q", got)
+	}
+	c.node("n1", 1)
+	c.expect("j-head j-w1 j-w2")
+}
+
+func TestMoreWorkersJoinAsSurplusAndLeaveAgain(t *testing.T) {
+	c := newCluster(t)
+	c.nodes(1, 4)
+	c.begin()
+	c.ray("j", "head", "j-head", 0)
+	for i := range 4 {
+		c.ray("j", "worker", fmt.Sprint("j-w", i), 1)
+	}
+	c.expect("j-head j-w0 j-w1 j-w2 j-w3")
+	late := c.ray("j", "worker", "j-w4", 1)
+	c.expect("j-head j-w0 j-w1 j-w2 j-w3")
+	c.delete(late)
+	for _, p := range c.pods {
+		if p.Name == "j-w3" {
+			c.delete(p)
+		}
+	}
+	c.pod("small", 1)
+	c.expect("j-head j-w0 j-w1 j-w2 small")
+}
+
+func TestAWorkerThatDiesIsReplacedBeforeAnyOtherJobGetsItsPlace(t *testing.T) {
+	c := newCluster(t)
+	c.nodes(1, 2)
+	c.begin()
+	c.ray("j", "head", "j-head", 0)
+	c.ray("j", "worker", "j-w1", 1)
+	w2 := c.ray("j", "worker", "j-w2", 1)
+	c.pod("small", 1)
+	c.expect("j-head j-w1 j-w2")
+	c.delete(w2)
+	c.expect("j-head j-w1")
+	c.ray("j", "worker", "j-w3", 1)
+	c.expect("j-head j-w1 j-w3")
+	for _, p := range c.pods {
+		if p.Name == "j-w3" {
+			c.delete(p)
+		}
+	}
+	c.pass(61 * time.Second) // nobody makes another one
+	c.expect("j-head j-w1 small")
+}
+
+func TestAPodLargerThanDeclaredGetsAPlaceOfItsOwnSize(t *testing.T) {
+	c := newCluster(t)
+	c.nodes(2, 2)
+	c.begin()
+	c.ray("j", "head", "j-head", 0)
+	c.settle()
+	c.ray("j", "worker", "j-w1", 2) // an autoscaler's sidecar, an init container…
+	c.ray("j", "worker", "j-w2", 2)
+	c.expect("j-head j-w1 j-w2")
+}
+
+func TestReclaimEvictsExactlyWhatIsOwedAndTheHeadGoesLast(t *testing.T) {
+	c := newCluster(t, queue("a", 2, 4), queue("b", 2, 4))
+	c.nodes(4, 1)
+	c.begin()
+	for i := range 4 {
+		c.pod(fmt.Sprint("a", i), 1, label("muster.dev/queue", "root.a"))
+	}
+	c.expect("a0 a1 a2 a3")
+	for i := range 3 {
+		c.pod(fmt.Sprint("b", i), 1, label("muster.dev/queue", "root.b"))
+	}
+	c.settle()
+	if n := len(c.work.Evicts); n != 2 {
+		t.Errorf("%d evictions, want 2", n)
+	}
+	for _, e := range c.work.Evicts {
+		if e.Reason != "Reclaimed" || e.For == nil {
+			t.Errorf("eviction %+v", e)
+		}
+	}
+	c.expect("a0 a1 b0 b1")
+}
+
+func TestAnEvictedGangComesBackWhole(t *testing.T) {
+	c := newCluster(t, queue("a", 0, 4), queue("b", 2, 4))
+	c.nodes(1, 2)
+	c.begin()
+	c.deleted = func(p *corev1.Pod) {
+		if g := p.Annotations["yunikorn.apache.org/task-group-name"]; g != "" {
+			gpus := p.Spec.Containers[0].Resources.Requests["nvidia.com/gpu"]
+			c.ray("j", g, p.Name+"x", int(gpus.Value()))
+		}
+	}
+	c.ray("j", "head", "h", 0)
+	c.ray("j", "worker", "w", 1)
+	c.ray("j", "worker", "v", 1)
+	c.expect("h v w")
+	b := c.pod("b", 2, label("muster.dev/queue", "root.b"))
+	c.expect("b")
+	if last := c.work.Evicts[len(c.work.Evicts)-1]; last.Pod.Name != "h" || !last.Leader {
+		t.Errorf("%s was evicted last", last.Pod.Name)
+	}
+	c.deleted = nil
+	c.delete(b)
+	c.expect("hx vx wx")
+}
+
+func TestAfterARestartNothingMovesAndGangsAreFinishedWhereTheyWereMeantToBe(t *testing.T) {
+	c := newCluster(t)
+	c.nodes(3, 1)
+	h := c.ray("j", "head", "h", 0)
+	c.change(h, on("n2"))
+	w := c.ray("j", "worker", "w", 1)
+	c.change(w, on("n2"))
+	v := c.ray("j", "worker", "v", 1)
+	c.pod("older", 1, on("n0"))
+	c.begin(act.Unit{Job: "x", Gang: true, Binds: []act.Bind{{Pod: act.Pod{UID: v.UID}, Node: "n1"}}})
+	c.pod("small", 1)
+	c.expect("h older v w")
+	if got := c.pods[v.UID].Spec.NodeName; got != "n1" {
+		t.Errorf("v is on %s", got)
+	}
+}
+
+func TestWithoutARecordAHalfBoundGangIsCompletedFirst(t *testing.T) {
+	c := newCluster(t)
+	c.nodes(2, 1)
+	c.pod("small", 1)
+	h := c.ray("j", "head", "h", 0)
+	c.change(h, on("n0"))
+	w := c.ray("j", "worker", "w", 1)
+	c.change(w, on("n0"))
+	c.ray("j", "worker", "v", 1)
+	c.begin()
+	c.expect("h v w")
+}
+
+func TestAHalfBoundGangThatCannotBeCompletedIsTakenOffWhole(t *testing.T) {
+	c := newCluster(t)
+	c.nodes(1, 1)
+	h := c.ray("j", "head", "h", 0)
+	c.change(h, on("n0"))
+	w := c.ray("j", "worker", "w", 1)
+	c.change(w, on("n0"))
+	c.ray("j", "worker", "v", 1)
+	c.begin()
+	c.expect("h w")
+	c.pass(62 * time.Second)
+	c.pod("small", 1)
+	c.expect("small")
+}
+
+func TestABindThatFailsIsDecidedAnewAndTheGangStaysWhole(t *testing.T) {
+	c := newCluster(t)
+	c.nodes(3, 1)
+	c.begin()
+	c.failing["j-w2"] = fmt.Errorf("no route to host")
+	c.ray("j", "head", "j-head", 0)
+	c.ray("j", "worker", "j-w1", 1)
+	c.ray("j", "worker", "j-w2", 1)
+	c.expect("j-head j-w1")
+	delete(c.failing, "j-w2")
+	c.pass(10 * time.Second)
+	c.expect("j-head j-w1 j-w2")
+}
+
+func TestANodeThatGoesTakesOnlyItsOwnPods(t *testing.T) {
+	c := newCluster(t)
+	c.nodes(2, 1)
+	c.begin()
+	c.ray("j", "head", "h", 0)
+	c.ray("j", "worker", "w", 1)
+	c.ray("j", "worker", "v", 1)
+	c.expect("h v w")
+	gone := ""
+	for _, p := range c.pods {
+		if p.Name == "w" {
+			gone = p.Spec.NodeName
+		}
+	}
+	c.m.NodeDeleted(gone)
+	c.pod("small", 1)
+	c.settle()
+	for _, p := range c.pods { // the pod collector does so
+		if p.Spec.NodeName == gone && p.Name == "w" {
+			c.delete(p)
+		}
+	}
+	c.node("n9", 1)
+	c.ray("j", "worker", "u", 1)
+	c.settle()
+	if got := c.waiting()["small"]; got == "" || c.bound() == "h small u v" {
+		t.Errorf("bound %s, small was told %q", c.bound(), got)
+	}
+}
+
+func TestAJobWithoutAQueueIsToldSoAndStartsWhenItHasOne(t *testing.T) {
+	c := newCluster(t)
+	c.nodes(1, 1)
+	c.begin()
+	p := c.pod("lost", 1, label("muster.dev/queue", "nowhere"))
+	c.expect("")
+	if got := c.waiting()["lost"]; got != "NoQueue" {
+		t.Errorf("it was told %q", got)
+	}
+	c.change(p, label("muster.dev/queue", "root.a"))
+	c.expect("lost")
+}
+
+func TestWhatIsBlockedByQuotaIsNotToldAsALackOfNodes(t *testing.T) {
+	c := newCluster(t, queue("a", 0, 1))
+	c.nodes(1, 4)
+	c.begin()
+	c.pod("a", 1)
+	c.pod("b", 1)
+	c.expect("a")
+	if got := c.waiting()["b"]; got != "QueueMax" {
+		t.Errorf("b was told %q", got)
+	}
+}
+
+func TestAPodThatIsReplacedWhileAPlanIsMadeIsNotBoundTwice(t *testing.T) {
+	c := newCluster(t)
+	c.nodes(1, 4)
+	c.begin()
+	c.slow = true
+	p := c.pod("x", 1, owned("ReplicaSet", "rs"))
+	c.settle()
+	c.delete(p)
+	c.pod("y", 1, owned("ReplicaSet", "rs"))
+	c.slow = false
+	c.expect("y")
+}

@@ -1,0 +1,251 @@
+package mirror
+
+import (
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/runtime/kube/act"
+	"github.com/musterhq/muster/runtime/kube/groups"
+	"github.com/musterhq/muster/runtime/kube/pods"
+)
+
+// pod is one pod that exists, or that existed until the next flush.
+type pod struct {
+	obj  *corev1.Pod
+	ours bool
+	gone bool // deleted from the API
+
+	// Of pods that are ours:
+	member groups.Member
+	task   pods.Task
+	key    string // of its shape: pods with equal keys are exchangeable
+	job    *job
+	slot   *slot // nil: it has none (yet)
+	// problem keeps it from being offered to the scheduler; nil if nothing does.
+	problem *pods.Problem
+	told    []pods.Problem // that are passed over, told once
+	// bad counts binds that failed for the pod itself; until then it is not offered.
+	bad   int
+	until int64
+
+	used spec.Resources // what it takes of its node
+	on   *node          // where it counts
+}
+
+func (p *pod) id() act.Pod {
+	return act.Pod{NamespacedName: types.NamespacedName{Namespace: p.obj.Namespace, Name: p.obj.Name}, UID: p.obj.UID}
+}
+
+// over says that the pod runs no more, or will never.
+func (p *pod) over() bool { return p.gone || pods.Terminal(p.obj) }
+
+// node is where the API says it is, "" if nowhere.
+func (p *pod) node() string { return p.obj.Spec.NodeName }
+
+// offered says whether the scheduler may decide about the pod.
+func (p *pod) offered() bool { return !p.over() && p.problem == nil }
+
+// PodChanged takes in a pod that was added or updated.
+func (m *Mirror) PodChanged(obj *corev1.Pod) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.pods[obj.UID]
+	if p == nil {
+		p = &pod{ours: m.ours(obj)}
+		m.pods[obj.UID] = p
+	}
+	was := p.obj
+	p.obj = obj
+	if !m.begun {
+		return
+	}
+	if p.ours && (was == nil || rereads(p, was)) {
+		m.read(p)
+	}
+	m.settlePod(p)
+}
+
+// rereads says whether a change of the object may change what the pod asks for. A bound
+// pod asks for nothing any more.
+func rereads(p *pod, was *corev1.Pod) bool {
+	if p.node() != "" || p.over() {
+		return false
+	}
+	now := p.obj
+	return p.problem != nil || !equality.Semantic.DeepEqual(was.Labels, now.Labels) ||
+		!equality.Semantic.DeepEqual(was.Annotations, now.Annotations) ||
+		!equality.Semantic.DeepEqual(was.Spec, now.Spec)
+}
+
+// PodDeleted takes in that a pod is gone.
+func (m *Mirror) PodDeleted(obj *corev1.Pod) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.pods[obj.UID]
+	if p == nil {
+		return
+	}
+	p.gone = true
+	delete(m.pods, obj.UID)
+	delete(m.waiting, p)
+	m.refer(p, nil)
+	m.terms.Forget(obj)
+	if p.ours && m.o.Forget != nil {
+		m.o.Forget(p.id())
+	}
+	m.settlePod(p)
+}
+
+// settlePod counts the pod where it belongs, and has its job and node looked at.
+func (m *Mirror) settlePod(p *pod) {
+	m.place(p)
+	if p.job != nil {
+		m.mark(p.job)
+	}
+}
+
+// read takes in what the pod asks for and which job it belongs to.
+func (m *Mirror) read(p *pod) {
+	if !p.ours {
+		m.place(p)
+		return
+	}
+	if p.over() && p.job == nil { // ended before we came: it matters to nobody
+		return
+	}
+	task, problems := pods.Read(p.obj, m.o.Objects, m.terms)
+	member, more := groups.Read(p.obj, m.o.Groups, m.o.GroupOptions)
+	for _, g := range more {
+		problems = append(problems, pods.Problem{Code: g.Code, Field: g.Field, Text: g.Text, Hint: g.Hint, Fatal: g.Fatal})
+	}
+	if member.Wait != "" {
+		problems = append(problems, pods.Problem{Code: "waiting-for-group", Text: member.Wait, Fatal: true})
+	}
+	m.refer(p, member.Refers)
+	p.task, p.member = task, member
+	p.used = task.Request
+	p.key = shapeKey(&task)
+	p.problem, p.told = sift(problems)
+	if p.problem == nil && pods.Gated(p.obj) {
+		p.problem = &pods.Problem{Code: "gated", Field: "spec.schedulingGates", Text: "the pod's scheduling gates are not lifted", Fatal: true}
+	}
+	if p.problem != nil && p.problem.Wait {
+		m.waiting[p] = true
+	} else {
+		delete(m.waiting, p)
+	}
+	m.join(p)
+	m.place(p)
+}
+
+// sift parts what keeps a pod from being scheduled from what is only told.
+func sift(problems []pods.Problem) (fatal *pods.Problem, told []pods.Problem) {
+	for i := range problems {
+		if pr := &problems[i]; !pr.Fatal {
+			told = append(told, *pr)
+		} else if fatal == nil || fatal.Wait && !pr.Wait { // what will not end by itself first
+			fatal = pr
+		}
+	}
+	return fatal, told
+}
+
+// NamespacesChanged says that a namespace came, changed or went.
+func (m *Mirror) NamespacesChanged() {
+	m.mu.Lock()
+	m.renamed = true
+	m.mu.Unlock()
+	m.ObjectsChanged()
+	m.wake()
+}
+
+// QueuesChanged says that queues have other names or rules: jobs may have another one.
+func (m *Mirror) QueuesChanged() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, j := range m.jobs {
+		m.mark(j)
+	}
+}
+
+// Unbound names the pods of ours that are bound nowhere, as far as is known.
+func (m *Mirror) Unbound() (list []types.UID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range m.pods {
+		if p.ours && p.node() == "" && !p.over() {
+			list = append(list, p.obj.UID)
+		}
+	}
+	return list
+}
+
+// ObjectsChanged says that something pods refer to (a claim, a volume, a PodGroup, a
+// namespace) came, changed or went: those that wait for such are read again.
+func (m *Mirror) ObjectsChanged() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.begun {
+		return
+	}
+	for _, p := range sortedKeys(m.waiting, func(p *pod) string { return string(p.obj.UID) }) {
+		m.read(p)
+		m.settlePod(p)
+	}
+}
+
+// refer notes which group object the pod is read by.
+func (m *Mirror) refer(p *pod, to *groups.Key) {
+	if was := p.member.Refers; was != nil {
+		delete(m.refers[*was], p)
+		if len(m.refers[*was]) == 0 {
+			delete(m.refers, *was)
+		}
+	}
+	if to == nil || p.gone {
+		return
+	}
+	if m.refers[*to] == nil {
+		m.refers[*to] = map[*pod]bool{}
+	}
+	m.refers[*to][p] = true
+}
+
+// GroupChanged says that a group object came, changed or went: its members are read
+// again.
+func (m *Mirror) GroupChanged(key groups.Key) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.begun {
+		return
+	}
+	for _, p := range sortedKeys(m.refers[key], func(p *pod) string { return string(p.obj.UID) }) {
+		m.read(p)
+		m.settlePod(p)
+	}
+}
+
+func sortedPods(all map[types.UID]*pod) []*pod {
+	list := make([]*pod, 0, len(all))
+	for _, p := range all {
+		list = append(list, p)
+	}
+	slices.SortFunc(list, older)
+	return list
+}
+
+// older is the order in which pods were made, then by name.
+func older(a, b *pod) int {
+	if c := a.obj.CreationTimestamp.Compare(b.obj.CreationTimestamp.Time); c != 0 {
+		return c
+	}
+	if c := strings.Compare(a.obj.Namespace, b.obj.Namespace); c != 0 {
+		return c
+	}
+	return strings.Compare(a.obj.Name, b.obj.Name)
+}
