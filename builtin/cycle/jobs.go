@@ -25,7 +25,7 @@ func (c *cycle) order() {
 func (c *cycle) orderLeaf(q quota.Q) {
 	s := &c.queues[q]
 	for _, j := range c.w.PendingIn(q) {
-		if j.Waiting > 0 && gangRuns(j) && !c.unjudged(j) && c.mayRun(j) {
+		if j.Waiting > 0 && (gangRuns(j) || j.Incomplete()) && !c.unjudged(j) && c.mayRun(j) {
 			s.jobs = append(s.jobs, j)
 		}
 	}

@@ -168,14 +168,15 @@ func (c *cycle) aboveLeaf(j *world.Job, b quota.Block) bool {
 func (c *cycle) start(j *world.Job) (bool, gang.Failure) {
 	first := len(c.out.Binds)
 	if j.GangMissing() > 0 {
-		tasks, why := gang.Place(c.x, c.w, j, world.Bound, c.now)
+		kept, state := j.Claiming > 0, world.Bound
+		if kept {
+			state = world.Claimed
+		}
+		tasks, why := gang.Place(c.x, c.w, j, state, c.now)
 		if tasks == nil {
 			return false, why
 		}
-		c.unit++
-		for _, t := range tasks {
-			c.bound(t, false)
-		}
+		c.startGang(tasks, kept)
 	} else {
 		t, why := c.startSurplus(j)
 		if t == nil {

@@ -17,6 +17,10 @@ import (
 // queue.
 func (c *cycle) preempt(j *world.Job, owed bool, block *quota.Block) bool {
 	var why string
+	if j.Spec.NeverPreempts {
+		c.noteVerdict("the job never preempts")
+		return false
+	}
 	if leaving(j) {
 		c.noteVerdict("some of its own tasks are still leaving")
 		return false

@@ -56,7 +56,7 @@ func (c *cycle) settleClaims() {
 	slices.SortFunc(claims, world.CompareJobs)
 	for _, j := range claims {
 		switch {
-		case c.settled(j):
+		case c.mayStart(j):
 			c.bindClaims(j)
 		case c.now >= j.ClaimExpiry:
 			c.dropClaims(j)

@@ -30,11 +30,12 @@ func Step(ctx context.Context, w *world.World, set Set, now spec.Time) *plan.Pla
 	}
 	//  1 Drain   runtime/loop: events into the ledger
 	//  2 Freeze  runtime/ledger: a world, one now, one policy set
-	c.admit()   //  3 Admit: rules on jobs not yet judged
-	c.settle()  //    and finish what earlier plans began: claims, notices, reservations
-	c.entitle() //  4 Entitle: what each queue should hold
-	c.order()   //    Order: the pending jobs of each leaf
-	c.place()   //  5 Place: descend, take the first job, place its gang; where its
+	c.admit()    //  3 Admit: rules on jobs not yet judged
+	c.settle()   //    and finish what earlier plans began: claims, notices, reservations
+	c.entitle()  //  4 Entitle: what each queue should hold
+	c.order()    //    Order: the pending jobs of each leaf
+	c.complete() // 5 Place: first what gangs of which a part runs are missing,
+	c.place()    //    then descend, take the first job, place its gang; where its
 	//                guarantee is owed and no node has room:
 	//  6 Preempt cheapest victims, proved by trial (called from place)
 	c.reserve() //    and nodes for gangs that were skipped for too long
@@ -151,6 +152,7 @@ func (c *cycle) wakeAt(t spec.Time) {
 // finish closes the plan.
 func (c *cycle) finish() *plan.Plan {
 	c.explainWaiting()
+	c.wakeForCompany()
 	c.sayDegraded()
 	c.out.Policies = c.policies.uses()
 	c.out.Wake = c.wake

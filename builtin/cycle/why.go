@@ -98,6 +98,17 @@ func (c *cycle) learn(j *world.Job, owed bool, f gang.Failure) *verdict {
 	return v
 }
 
+// wakeForCompany asks for another cycle if tasks that have just been placed may be the
+// company that a job before them in order did without.
+func (c *cycle) wakeForCompany() {
+	for i := range c.waiting {
+		if v := c.waiting[i].verdict; v != nil && v.moved != c.w.Moved && c.waiting[i].job.Relates() {
+			c.wakeAt(c.now + 1)
+			return
+		}
+	}
+}
+
 // noteVerdict keeps why nobody was evicted until the verdict is written.
 func (c *cycle) noteVerdict(why string) { c.lastPreemption = why }
 

@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"slices"
+
 	"github.com/musterhq/muster/builtin/amount"
 	"github.com/musterhq/muster/builtin/quota"
 	"github.com/musterhq/muster/builtin/spec"
@@ -49,7 +51,9 @@ type (
 		Job   string
 		Tasks []int32
 	}
-	// BindFailed says that a start did not happen; the assumption is forgotten.
+	// BindFailed says that a start did not happen; the assumption is forgotten. If a
+	// gang is not whole without it, so is that of all tasks that began in the same
+	// instant; what ran before goes on, and is completed next.
 	BindFailed struct {
 		Job   string
 		Tasks []int32
@@ -191,8 +195,13 @@ func (l *Ledger) breakGang(j *world.Job) {
 	if j.GangMissing() == 0 {
 		return
 	}
+	l.release(j, func(*world.Task) bool { return true })
+}
+
+// release takes tasks that hold something off their nodes.
+func (l *Ledger) release(j *world.Job, which func(*world.Task) bool) {
 	for i := range j.Tasks {
-		if t := &j.Tasks[i]; t.State == world.Bound || t.State == world.Claimed {
+		if t := &j.Tasks[i]; (t.State == world.Bound || t.State == world.Claimed) && which(t) {
 			l.world.Release(t)
 		}
 	}
@@ -335,10 +344,18 @@ func (e BindFailed) apply(l *Ledger, now spec.Time) error {
 	if err != nil {
 		return err
 	}
+	var begun []spec.Time
+	for _, i := range e.Tasks {
+		if t, err := l.task(e.Job, i); err == nil && t.State == world.Bound {
+			begun = append(begun, t.Since)
+		}
+	}
 	if err := Evicted(e).apply(l, now); err != nil {
 		return err
 	}
-	l.breakGang(j)
+	if j.GangMissing() > 0 {
+		l.release(j, func(t *world.Task) bool { return t.State == world.Claimed || slices.Contains(begun, t.Since) })
+	}
 	return nil
 }
 
