@@ -84,7 +84,7 @@ func (m *Mirror) vacate(s *slot, p *pod) {
 		m.post(ledger.TaskLost{Job: s.job.id, Task: s.index}, s)
 		s.state = claimed
 	default:
-		s.keep = time.Time{}
+		m.absent(s)
 	}
 }
 
@@ -132,6 +132,9 @@ func (m *Mirror) inform(j *job) {
 		highest = max(highest, pods.Priority(p.obj))
 	}
 	j.info, j.dialect = groups.Merge(infos...), list[len(list)-1].member.Dialect
+	if j.dialect == "pod" { // a gang of one: it may have nodes kept for it
+		j.info.Min = 1
+	}
 	if !j.info.Created.IsZero() {
 		j.submit = m.submitted(j.info.Created)
 	}
