@@ -18,23 +18,32 @@ type model struct {
 	now   spec.Time
 	marks []openMark
 	jobs  int
+	plain plain
 }
 
 type openMark struct {
 	m      world.Mark
 	digest string
 	grown  uint64
+	moved  uint64
 }
 
 func newModel(t *rapid.T) *model {
 	m := &model{w: newWorld()}
+	m.plain = plain{m.w, map[string]world.Foreign{}}
 	for i := range rapid.IntRange(1, 4).Draw(t, "nodes") {
-		m.w.AddNode(machine(fmt.Sprintf("n%d", i), rapid.SampledFrom([]string{"", "A100", "H100"}).Draw(t, "type"), rapid.Int64Range(0, 4).Draw(t, "gpus")))
+		m.w.AddNode(drawMachine(t, fmt.Sprintf("n%d", i)))
 	}
 	for range rapid.IntRange(1, 4).Draw(t, "jobs") {
 		m.submit(t)
 	}
 	return m
+}
+
+func drawMachine(t *rapid.T, name string) spec.Node {
+	n := machine(name, rapid.SampledFrom([]string{"", "A100", "H100"}).Draw(t, "type"), rapid.Int64Range(0, 4).Draw(t, "gpus"))
+	n.Labels = drawLabels(t)
+	return n
 }
 
 func (m *model) submit(t *rapid.T) {
@@ -43,6 +52,9 @@ func (m *model) submit(t *rapid.T) {
 	for range rapid.IntRange(1, 2).Draw(t, "groups") {
 		g := group(rapid.Int64Range(1, 3).Draw(t, "size"), rapid.SampledFrom([]int64{0, 250, 500, 1000, 2000}).Draw(t, "milli"), rapid.Int64Range(0, 9000).Draw(t, "cpu"))
 		g.Min = rapid.Int64Range(0, g.Size).Draw(t, "min")
+		if rapid.Bool().Draw(t, "relates") {
+			g.Near = drawNear(t)
+		}
 		groups = append(groups, g)
 	}
 	m.w.AddJob(&spec.Job{
@@ -125,8 +137,8 @@ func (m *model) close(t *rapid.T, keep bool) {
 	}
 	m.w.Rollback(last.m)
 	sameDigest(t, m.w, last.digest, "after the rollback")
-	if m.w.Grown != last.grown {
-		t.Fatalf("a try that was taken back helped somebody: grown was %d and is %d", last.grown, m.w.Grown)
+	if m.w.Grown != last.grown || m.w.Moved != last.moved {
+		t.Fatalf("a try that was taken back helped somebody: grown was %d and is %d, moved %d and %d", last.grown, m.w.Grown, last.moved, m.w.Moved)
 	}
 }
 
@@ -149,14 +161,17 @@ func (m *model) others(t *rapid.T) {
 		t.Skip("the node is gone")
 	}
 	used := spec.Resources{{Name: "cpu", Amount: amount.Amount(rapid.Int64Range(0, 99_000).Draw(t, "cpu"))}, {Name: amount.GPUName, Amount: amount.Amount(rapid.Int64Range(0, 6000).Draw(t, "milli"))}}
-	m.w.SetForeign(n, world.Foreign{Used: used})
+	f := drawOthers(t)
+	f.Used = used
+	m.w.SetForeign(n, f)
+	m.plain.foreign[m.w.Nodes[n].Name] = f
 }
 
 func (m *model) actions() map[string]func(*rapid.T) {
 	w := m.w
 	return map[string]func(*rapid.T){
 		"mark": func(*rapid.T) {
-			m.marks = append(m.marks, openMark{digest: w.Digest(), grown: w.Grown, m: w.Mark()})
+			m.marks = append(m.marks, openMark{digest: w.Digest(), grown: w.Grown, moved: w.Moved, m: w.Mark()})
 		},
 		"rollback": func(t *rapid.T) { m.close(t, false) },
 		"keep":     func(t *rapid.T) { m.close(t, true) },
@@ -197,15 +212,16 @@ func (m *model) actions() map[string]func(*rapid.T) {
 		"node gone": func(t *rapid.T) {
 			m.outside(t)
 			if n := m.node(t); w.Nodes[n].Present {
+				delete(m.plain.foreign, w.Nodes[n].Name)
 				w.RemoveNode(n)
 			}
 		},
 		"node changes": func(t *rapid.T) {
 			m.outside(t)
-			w.AddNode(machine(w.Nodes[m.node(t)].Name, rapid.SampledFrom([]string{"", "A100", "H100"}).Draw(t, "type"), rapid.Int64Range(0, 4).Draw(t, "gpus")))
+			w.AddNode(drawMachine(t, w.Nodes[m.node(t)].Name))
 			w.Quota.Rescale()
 		},
-		"": func(t *rapid.T) { audit(t, w) },
+		"": func(t *rapid.T) { audit(t, w); m.plain.agree(t) },
 	}
 }
 
