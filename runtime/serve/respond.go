@@ -43,6 +43,9 @@ type Answer struct {
 	Item  any  `json:"item,omitempty"`
 }
 
+// AtHeader has the time of the picture that an answer is of, the scheduler's own.
+const AtHeader = "Muster-At"
+
 // reply writes an answer, or 304 if the client has these items already.
 func reply(w http.ResponseWriter, r *http.Request, a Answer) {
 	content := a.Items
@@ -58,6 +61,9 @@ func reply(w http.ResponseWriter, r *http.Request, a Answer) {
 	tag := `W/"` + hex.EncodeToString(sum[:12]) + `"`
 	h := w.Header()
 	h.Set("ETag", tag)
+	if !a.At.IsZero() {
+		h.Set(AtHeader, a.At.Format(time.RFC3339Nano)) // also where the items are the same
+	}
 	h.Set("Cache-Control", "private, no-cache")
 	h.Set("X-Content-Type-Options", "nosniff")
 	if knows(r.Header.Get("If-None-Match"), tag) {

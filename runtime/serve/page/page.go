@@ -1,9 +1,10 @@
-// Package page is the page that people look at: three embedded files that ask the API
-// and nothing else. They hold no data, so they are served to everybody.
+// Package page is the page that people look at: embedded files that ask the API and
+// nothing else. They hold no data, so they are served to everybody.
 package page
 
 import (
 	"embed"
+	"io/fs"
 	"net/http"
 )
 
@@ -15,14 +16,26 @@ const Policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect
 
 // Route serves the page and its files.
 func Route(mux *http.ServeMux) {
-	for path, file := range map[string]string{"GET /{$}": "index.html", "GET /page.css": "page.css", "GET /page.js": "page.js"} {
+	own, err := fs.Sub(files, "files")
+	if err != nil { // the folder is embedded
+		panic(err)
+	}
+	entries, err := fs.ReadDir(own, ".")
+	if err != nil {
+		panic(err)
+	}
+	for _, e := range entries {
+		path := "GET /" + e.Name()
+		if e.Name() == "index.html" {
+			path = "GET /{$}"
+		}
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			h := w.Header()
 			h.Set("Content-Security-Policy", Policy)
 			h.Set("X-Content-Type-Options", "nosniff")
 			h.Set("Referrer-Policy", "no-referrer")
 			h.Set("Cache-Control", "no-cache")
-			http.ServeFileFS(w, r, files, "files/"+file)
+			http.ServeFileFS(w, r, own, e.Name())
 		})
 	}
 }

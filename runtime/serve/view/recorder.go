@@ -1,6 +1,7 @@
 package view
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/musterhq/muster/builtin/plan"
@@ -62,9 +63,12 @@ func NewRecorder(c clock.Clock) *Recorder {
 	}
 }
 
-// Observe calls f after every turn, on the loop's goroutine. Call it before the loop
-// runs.
-func (r *Recorder) Observe(f func(Cycle)) { r.observe = append(r.observe, f) }
+// Observe calls f after every turn, on the loop's goroutine.
+func (r *Recorder) Observe(f func(Cycle)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.observe = append(slices.Clip(r.observe), f) // a turn may be going through the old list
+}
 
 // Turned takes in one turn; hand it to loop.Listen.
 func (r *Recorder) Turned(t loop.Turn) {
@@ -80,8 +84,9 @@ func (r *Recorder) Turned(t loop.Turn) {
 	for i := range t.Taken.Policies {
 		r.keepPolicy(&t.Taken.Policies[i], t.Taken.Now)
 	}
+	observe := r.observe
 	r.mu.Unlock()
-	for _, f := range r.observe {
+	for _, f := range observe {
 		f(c)
 	}
 }

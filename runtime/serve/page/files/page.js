@@ -1,0 +1,236 @@
+// The page asks the API every two seconds and draws what has changed.
+import { ago, el, isGPU, label, quantity, replace, table } from "./dom.js";
+import { tree } from "./queues.js";
+import { chart } from "./chart.js";
+
+const EVERY = 2000, MANY = 40, ROWS = 100;
+const GPU = "nvidia.com/gpu";
+const $ = (id) => document.getElementById(id);
+
+// now is the scheduler's clock, which a simulation runs faster.
+let now = Date.now();
+let queues = [], jobs = { total: 0, items: [] }, pool = { capacity: {} };
+let reason = "", since = "1h", rows = ROWS, settled = false;
+
+const state = {
+  resource: "types", scale: "pool", filter: "", closed: new Set(), parents: new Set(), types: 0, capacity: {},
+  explain: (kind, name) => { location.hash = `${kind}=${encodeURIComponent(name)}`; },
+  twist: (path) => {
+    if (!state.closed.delete(path)) state.closed.add(path);
+    drawQueues();
+  },
+};
+
+// known answers, by path: what has not changed is neither sent nor drawn again.
+const known = new Map();
+
+async function ask(path, draw) {
+  const headers = {};
+  const token = sessionStorage.getItem("token");
+  if (token) headers.Authorization = `Bearer ${token}`;
+  const old = known.get(path);
+  if (old) headers["If-None-Match"] = old.tag;
+  const r = await fetch(`api/v1/${path}`, { headers, cache: "no-store" });
+  const at = r.headers.get("Muster-At");
+  if (at) now = Date.parse(at);
+  if (r.status === 304) return draw(old.body, false);
+  const body = await r.json().catch(() => ({ error: { message: `the answer (${r.status}) is no JSON`, hint: "" } }));
+  if (r.status === 401) $("login").hidden = false;
+  if (!r.ok) throw new Error(`${body.error.message}. ${body.error.hint}`);
+  $("login").hidden = true;
+  if (known.size > 64) known.clear();
+  known.set(path, { tag: r.headers.get("ETag"), body });
+  return draw(body, true);
+}
+
+function drawPool(body) {
+  pool = body.item;
+  state.capacity = pool.capacity;
+  const types = Object.keys(pool.capacity).filter((r) => isGPU(r) && r !== GPU).sort();
+  state.types = types.length;
+  const gpus = types.map((t) => `${quantity(t, pool.capacity[t])} ${label(t)}`).join(", ") || `${quantity(GPU, pool.capacity[GPU] ?? 0)} GPUs`;
+  $("pool").textContent = `${pool.nodes} nodes with ${gpus}; ${pool.running_jobs} jobs run, ${pool.pending_jobs} wait${pool.leader.identity ? `; decided by ${pool.leader.identity}` : ""}`;
+  const notes = [];
+  if (pool.paused) notes.push(el("span", { class: "alert" }, `paused: ${pool.paused}`));
+  if (pool.degraded) notes.push(el("span", { class: "warn" }, "the pool is smaller than its guarantees: each counts in proportion"));
+  if (body.stale) notes.push(el("span", { class: "warn" }, "the scheduler is busy: this is its last picture"));
+  notes.push(el("span", {}, ` as of ${new Date(now).toLocaleTimeString()}`));
+  replace($("state"), ...notes);
+  chooser(types);
+}
+
+// chooser offers the resources that the pool has.
+function chooser(types) {
+  const others = Object.keys(pool.capacity).filter((r) => !isGPU(r)).sort();
+  const options = [["types", "GPUs by type"], ...types.map((t) => [t, label(t)]), [GPU, "all GPUs together"], ...others.map((r) => [r, r])];
+  const text = JSON.stringify(options);
+  const select = $("resource");
+  if (select.dataset.options === text) return;
+  select.dataset.options = text;
+  select.replaceChildren(...options.map(([value, name]) => el("option", { value }, name)));
+  select.value = state.resource;
+}
+
+function drawQueues() {
+  state.parents = new Set(queues.map((q) => q.parent).filter(Boolean));
+  if (!settled && queues.length) {
+    settled = true;
+    if (queues.length > MANY) {
+      for (const q of queues) if (q.depth > 0 && state.parents.has(q.path)) state.closed.add(q.path);
+      state.scale = $("scale").value = "queue";
+    }
+  }
+  replace($("queues"), ...tree(queues, state));
+}
+
+const request = (job) => {
+  const sum = {};
+  for (const g of job.groups) for (const [r, v] of Object.entries(g.request)) if (isGPU(r)) sum[r] = (sum[r] ?? 0) + v * ((g.waiting ?? 0) + (g.starting ?? 0));
+  const typed = Object.keys(sum).filter((r) => r !== GPU);
+  const total = typed.reduce((a, r) => a + sum[r], 0);
+  const parts = typed.map((r) => `${quantity(r, sum[r])} ${label(r)}`);
+  if ((sum[GPU] ?? 0) > total) parts.push(`${quantity(GPU, sum[GPU] - total)} GPUs`);
+  return parts.join(", ") || "none";
+};
+
+function link(kind, name) {
+  return el("button", { class: "link", type: "button", "data-key": `${kind} ${name}`, click: () => state.explain(kind, name) }, name);
+}
+
+function drawJobs() {
+  const count = {};
+  for (const j of jobs.items) {
+    const code = j.reason?.code ?? "not tried yet";
+    count[code] = (count[code] ?? 0) + 1;
+  }
+  if (reason && !count[reason]) reason = "";
+  $("jobs-count").textContent = jobs.total > jobs.items.length ? `${jobs.total}, the first ${jobs.items.length} counted` : String(jobs.total);
+  replace($("reasons"), ...Object.entries(count).sort((a, b) => b[1] - a[1]).map(([code, n]) =>
+    el("button", { type: "button", "aria-pressed": String(code === reason), "data-key": `reason ${code}`, click: () => { reason = reason === code ? "" : code; drawJobs(); } }, `${code} `, el("span", { class: "count" }, String(n)))));
+  const list = jobs.items.filter((j) => (!reason || (j.reason?.code ?? "not tried yet") === reason) && (!state.filter || j.queue.toLowerCase().includes(state.filter)));
+  replace($("jobs"), table("Waiting jobs", [["Job"], ["Queue"], ["GPUs"], ["Waits", "n"], ["Why"]],
+    list.slice(0, rows).map((j) => [link("job", j.id), j.queue, request(j), ago(j.submit, now), el("span", {}, el("span", { class: "code" }, j.reason?.code ?? "not tried yet"), ` ${(j.reason?.text ?? "").replace(`${j.reason?.code}: `, "")}`)]), "no job waits"),
+  list.length > rows ? el("button", { type: "button", "data-key": "more", click: () => { rows += ROWS; drawJobs(); } }, `show more (${list.length - rows})`) : null);
+}
+
+function drawEvictions(body) {
+  $("evictions-count").textContent = String(body.total);
+  replace($("evictions"), table("Recent evictions", [["When"], ["Job"], ["Queue"], ["For"], ["Rule"], ["GPUs", "n"], ["GPU-hours lost", "n"], ["Priced by"]],
+    body.items.map((e) => [new Date(e.at).toLocaleTimeString(), link("job", e.job), e.queue, link("job", e.for), el("span", { class: "code" }, e.rule), quantity(GPU, e.gpu_milli), (e.lost_gpu_ms / 3.6e6).toFixed(1), e.policy.split(" ")[0]]), "nobody was evicted"));
+}
+
+function version(p) {
+  const v = p.active;
+  if (!v) return p.built_in ? "built in" : "not active yet";
+  return [v.name, v.version, (v.digest ?? "").replace("sha256:", "").slice(0, 12)].filter(Boolean).join(" ");
+}
+
+function drawPolicies(body) {
+  replace($("policies"), table("Policies", [["Name"], ["Decides"], ["Version"], ["State"], ["Calls", "n"], ["Fallbacks", "n"], ["Queues", "n"], ["Last failure"]],
+    body.items.map((p) => {
+      const sum = (f) => (p.uses ?? []).reduce((a, u) => a + u[f], 0);
+      const failed = (p.uses ?? []).find((u) => u.failure);
+      const bad = p.active?.state === "quarantined";
+      return [p.name, (p.kinds ?? (p.uses ?? []).map((u) => u.kind)).join(", "), version(p), el("span", { class: bad ? "alert" : null }, (p.active?.state ?? "active") + (p.shadow ? `, shadow ${p.shadow.version ?? ""}` : "")),
+        String(sum("calls")), String(sum("fallbacks")), String((p.queues ?? []).length), failed?.failure ?? ""];
+    }), "no policy has been asked"));
+}
+
+async function drawUsage() {
+  const gpus = Object.keys(pool.capacity).filter((r) => isGPU(r) && r !== GPU).sort();
+  const wanted = state.resource === "types" ? (gpus.length ? gpus : [GPU]) : [state.resource];
+  const charts = [];
+  let fresh = $("usage").dataset.of !== wanted.join() + since;
+  for (const r of wanted) await ask(`usage?resource=${encodeURIComponent(r)}&since=${since}`, (body, changed) => { fresh ||= changed; charts.push(body.item); });
+  if (!fresh) return;
+  $("usage").dataset.of = wanted.join() + since;
+  replace($("usage"), el("div", { class: "charts" }, ...charts.map(chart)));
+}
+
+// detail shows the explanation of what the address names.
+async function detail() {
+  const [, kind, name] = /^#(job|queue|node)=(.*)$/.exec(location.hash) ?? [];
+  const box = $("detail");
+  if (!kind) return box.close();
+  const close = el("button", { type: "button", "data-key": "close", click: () => { location.hash = ""; } }, "Close");
+  let body;
+  try {
+    const path = decodeURIComponent(name).split("/").map(encodeURIComponent).join("/");
+    await ask(`explain/${kind}/${path}`, (answer) => { body = explanation(answer.item); });
+  } catch (e) {
+    body = [el("p", { class: "alert" }, e.message)];
+  }
+  replace(box, el("header", {}, el("h2", { id: "detail-title" }, `${kind} ${decodeURIComponent(name)}`), close), ...body);
+  if (!box.open) box.showModal();
+}
+
+const marks = { passed: "✓ ", blocked: "✗ ", "not reached": "", note: "" };
+
+function explanation(e) {
+  const tasks = (e.tasks ?? []).slice(0, 200);
+  return [
+    el("p", {}, e.summary),
+    e.unblock ? el("p", {}, el("b", {}, "What would help: "), e.unblock) : null,
+    ...(e.extra ?? []).map((r) => el("p", { class: "warn" }, `${r.code}: ${r.text}`)),
+    el("ol", { class: "levels" }, ...e.levels.map((l) => el("li", { class: l.verdict === "not reached" ? "unreached" : l.verdict },
+      el("b", {}, `${marks[l.verdict]}${l.level}`), l.text ? `: ${l.text}` : l.verdict === "not reached" ? " (not reached)" : "",
+      (l.details ?? []).length ? el("ul", {}, ...l.details.map((d) => el("li", {}, d))) : null))),
+    tasks.length ? table("Tasks", [["Task", "n"], ["Where"], ["State"], ["Since"]], tasks.map((t) => [String(t.index), t.node ? link("node", t.node) : link("job", t.job), t.state, new Date(t.since).toLocaleString()]), "") : null,
+    (e.evictions ?? []).length ? table("Evictions", [["When"], ["For"], ["Rule"], ["GPU-hours lost", "n"]], e.evictions.map((v) => [new Date(v.at).toLocaleString(), link("job", v.for), v.rule, (v.lost_gpu_ms / 3.6e6).toFixed(1)]), "") : null,
+  ].filter(Boolean);
+}
+
+let failing = false;
+
+async function refresh() {
+  try {
+    let other = false;
+    await ask("pool", (body, fresh) => { other = fresh; drawPool(body); });
+    await ask("queues?limit=50000", (body, fresh) => { queues = body.items; if (fresh || other) drawQueues(); });
+    await ask("jobs?state=waiting&limit=2000", (body, fresh) => { jobs = body; if (fresh) drawJobs(); });
+    await ask("evictions?limit=50", (body, fresh) => { if (fresh) drawEvictions(body); });
+    await ask("policies", (body, fresh) => { if (fresh) drawPolicies(body); });
+    await drawUsage();
+    if ($("detail").open) await detail();
+    if (failing) known.clear();
+    failing = false;
+  } catch (e) {
+    failing = true;
+    replace($("state"), el("span", { class: "alert" }, e instanceof TypeError ? "the scheduler does not answer; what is shown is its last picture" : e.message));
+  }
+  document.body.dataset.drawn = String(Number(document.body.dataset.drawn ?? 0) + 1);
+}
+
+async function loop() {
+  if (!document.hidden) await refresh();
+  setTimeout(loop, EVERY);
+}
+
+$("resource").addEventListener("change", (e) => { state.resource = e.target.value; drawQueues(); drawUsage().catch(() => {}); });
+$("scale").addEventListener("change", (e) => { state.scale = e.target.value; drawQueues(); });
+$("filter").addEventListener("input", (e) => { state.filter = e.target.value.trim().toLowerCase(); drawQueues(); drawJobs(); });
+$("login").addEventListener("submit", (e) => { e.preventDefault(); sessionStorage.setItem("token", $("token").value); $("token").value = ""; refresh(); });
+for (const b of document.querySelectorAll("[data-since]")) {
+  b.addEventListener("click", () => {
+    since = b.dataset.since;
+    for (const o of document.querySelectorAll("[data-since]")) o.setAttribute("aria-pressed", String(o === b));
+    drawUsage().catch(() => {});
+  });
+}
+addEventListener("hashchange", detail);
+$("detail").addEventListener("close", () => { if (location.hash) location.hash = ""; });
+
+// The hatching of what waits is drawn once and used by every bar.
+const NS = "http://www.w3.org/2000/svg";
+const defs = document.createElementNS(NS, "svg");
+defs.id = "defs";
+defs.setAttribute("aria-hidden", "true");
+const pattern = document.createElementNS(NS, "pattern");
+for (const [k, v] of Object.entries({ id: "hatch", width: 1.2, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "skewX(-20)" })) pattern.setAttribute(k, v);
+const stripe = document.createElementNS(NS, "rect");
+for (const [k, v] of Object.entries({ width: 0.5, height: 6, class: "stripe" })) stripe.setAttribute(k, v);
+pattern.append(stripe);
+defs.append(pattern);
+document.body.append(defs);
+
+loop().then(() => { if (location.hash) detail(); });

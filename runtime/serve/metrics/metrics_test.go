@@ -1,0 +1,128 @@
+package metrics_test
+
+import (
+	"flag"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/goleak"
+
+	"github.com/musterhq/muster/runtime/reload"
+	"github.com/musterhq/muster/runtime/reload/guard"
+	"github.com/musterhq/muster/runtime/serve/metrics"
+	"github.com/musterhq/muster/runtime/serve/servetest"
+	"github.com/musterhq/muster/runtime/serve/view"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write testdata anew")
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// whole is everything that can be told.
+func whole(t *testing.T) (*servetest.Cluster, metrics.Options) {
+	t.Helper()
+	version := &reload.Version{Name: "mine", Version: "1.0", Digest: "sha256:1", Calls: &guard.Stats{Faults: 3}, Until: 1}
+	c := servetest.Busy(t, view.Options{Policies: func() reload.Status {
+		return reload.Status{Policies: []reload.PolicyStatus{{Name: "order", Active: version}, {Name: "coming"}}}
+	}})
+	return c, metrics.Options{Version: "0.3.0", Revision: "abc", Acted: func() metrics.Acted {
+		return metrics.Acted{Binds: 5, BindSeconds: metrics.Histogram{Count: 5, Sum: 0.5, Buckets: map[float64]uint64{0.1: 3, 1: 5}}}
+	}}
+}
+
+func TestNamesUnitsAndHelpAreAsPrometheusWantsThem(t *testing.T) {
+	c, o := whole(t)
+	problems, err := testutil.GatherAndLint(metrics.New(c.Source, o))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+// Dashboards and alerts are written against these names.
+func TestTheNamesAndLabelsStayAsTheyAre(t *testing.T) {
+	c, o := whole(t)
+	families, err := metrics.New(c.Source, o).Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, f := range families {
+		if !strings.HasPrefix(f.GetName(), "muster_") {
+			continue
+		}
+		var labels []string
+		for _, l := range f.GetMetric()[0].GetLabel() {
+			labels = append(labels, l.GetName())
+		}
+		lines = append(lines, f.GetName()+"{"+strings.Join(labels, ",")+"} "+strings.ToLower(f.GetType().String()))
+	}
+	got := strings.Join(lines, "\n") + "\n"
+	if *rewrite {
+		if err := os.WriteFile("testdata/names.txt", []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile("testdata/names.txt")
+	if err != nil || got != string(want) {
+		t.Errorf("go test -rewrite writes them anew; got\n%s", got)
+	}
+}
+
+func TestQueuesAreToldInWholeGPUs(t *testing.T) {
+	c, o := whole(t)
+	want := `
+# HELP muster_queue_guaranteed Guarantee of a queue as configured.
+# TYPE muster_queue_guaranteed gauge
+muster_queue_guaranteed{queue="root.research",resource="nvidia.com/gpu"} 16
+muster_queue_guaranteed{queue="root.research.llm",resource="nvidia.com/gpu"} 12
+muster_queue_guaranteed{queue="root.research.llm",resource="nvidia.com/gpu:H100"} 12
+muster_queue_guaranteed{queue="root.research.vision",resource="nvidia.com/gpu"} 4
+muster_queue_guaranteed{queue="root.research.vision",resource="nvidia.com/gpu:A100"} 4
+muster_queue_guaranteed{queue="root.serving",resource="nvidia.com/gpu"} 8
+# HELP muster_preemptions_total Victim units evicted, by rule: reclaim, straddle, priority.
+# TYPE muster_preemptions_total counter
+muster_preemptions_total{rule="reclaim"} 6
+# HELP muster_policy_strikes_total Calls of the active version of a policy that the host had to stop.
+# TYPE muster_policy_strikes_total counter
+muster_policy_strikes_total{name="order"} 3
+`
+	if err := testutil.GatherAndCompare(metrics.New(c.Source, o), strings.NewReader(want), "muster_queue_guaranteed", "muster_preemptions_total", "muster_policy_strikes_total"); err != nil {
+		t.Error(err)
+	}
+}
+
+// A label per job or user would make a series for each: the server would choke on them.
+func TestNoSeriesIsAboutAJobANodeOrAUser(t *testing.T) {
+	c, o := whole(t)
+	families, err := metrics.New(c.Source, o).Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if v := l.GetValue(); slices.Contains([]string{"train", "late", "batch-00", "ann", "h-1"}, v) {
+					t.Errorf("%s has %s=%q", f.GetName(), l.GetName(), v)
+				}
+			}
+		}
+	}
+}
+
+func TestAProcessThatStandsByTellsItsCountersAlone(t *testing.T) {
+	c := servetest.Busy(t, view.Options{})
+	s := view.NewSource(c.Loop, c.Recorder, view.Options{Leader: func() view.Leadership { return view.Leadership{} }})
+	w := httptest.NewRecorder()
+	metrics.Handler(metrics.New(s, metrics.Options{})).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	text := w.Body.String()
+	if w.Code != 200 || !strings.Contains(text, "muster_leader 0\n") || strings.Contains(text, "muster_queue_used") || !strings.Contains(text, "go_goroutines") {
+		t.Errorf("%d\n%s", w.Code, text)
+	}
+}

@@ -1,0 +1,103 @@
+import { el, label, quantity, svg } from "./dom.js";
+
+const WIDTH = 560, HEIGHT = 190, LEFT = 44, RIGHT = 8, TOP = 10, BOTTOM = 22;
+const BANDS = 7;
+
+// bands are the series that get a colour of their own: those that used most; the others
+// are one band.
+export function bands(queues) {
+  const sum = (s) => s.used.reduce((a, b) => a + b, 0);
+  const most = [...queues].sort((a, b) => sum(b) - sum(a) || (a.queue < b.queue ? -1 : 1));
+  const own = most.slice(0, most.length > BANDS + 1 ? BANDS : BANDS + 1).sort((a, b) => (a.queue < b.queue ? -1 : 1));
+  const rest = most.slice(own.length);
+  if (rest.length === 0) return own;
+  return [...own, { queue: `${rest.length} others`, used: rest[0].used.map((_, i) => rest.reduce((a, s) => a + s.used[i], 0)) }];
+}
+
+// stack adds each band to those below it: the lower and upper edge at each time.
+export function stack(list, n) {
+  const floor = new Array(n).fill(0);
+  return list.map((s) => {
+    const low = [...floor];
+    s.used.forEach((v, i) => { floor[i] += v; });
+    return { queue: s.queue, used: s.used, low, high: [...floor] };
+  });
+}
+
+// gaps cuts a list of times where samples are missing: [from, to) of each piece.
+export function gaps(times, step) {
+  const pieces = [];
+  let from = 0;
+  for (let i = 1; i <= times.length; i++) {
+    if (i === times.length || times[i] - times[i - 1] > 3 * step) {
+      pieces.push([from, i]);
+      from = i;
+    }
+  }
+  return pieces;
+}
+
+function path(s, x, y, pieces) {
+  return pieces.map(([from, to]) => {
+    const up = [], down = [];
+    for (let i = from; i < to; i++) {
+      up.push(`${x(i)},${y(s.high[i])}`);
+      down.push(`${x(i)},${y(s.low[i])}`);
+    }
+    return `M${up.join("L")}L${down.reverse().join("L")}Z`;
+  }).join("");
+}
+
+const clock = (s) => new Date(s * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+
+// nice is a round step that divides a height into about four.
+function nice(most) {
+  const raw = most / 4, size = 10 ** Math.floor(Math.log10(raw || 1));
+  return [1, 2, 5, 10].map((m) => m * size).find((s) => s >= raw) ?? raw;
+}
+
+// chart draws what the leaves used of one resource, one on top of the other.
+export function chart(u) {
+  const title = el("h3", {}, label(u.resource));
+  if (u.times.length < 2) return el("div", {}, title, el("p", { class: "none" }, "samples come every five seconds"));
+  const list = stack(bands(u.queues), u.times.length);
+  const most = Math.max(1, ...u.capacity, ...(list.length ? list[list.length - 1].high : [0]));
+  const [t0, t1] = [u.times[0], u.times[u.times.length - 1]];
+  const x = (i) => Math.round(10 * (LEFT + ((WIDTH - LEFT - RIGHT) * (u.times[i] - t0)) / Math.max(1, t1 - t0))) / 10;
+  const y = (v) => Math.round(10 * (HEIGHT - BOTTOM - ((HEIGHT - TOP - BOTTOM) * v) / most)) / 10;
+  const pieces = gaps(u.times, u.step_s);
+  const last = u.times.length - 1;
+  const at = (i) => `${clock(u.times[i])}: ` + (list.map((s) => `${s.queue} ${quantity(u.resource, s.used[i])}`).join(", ") || "nothing used") + (u.capacity.length ? ` of ${quantity(u.resource, u.capacity[i])}` : "");
+  const drawing = svg("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", tabindex: 0, "data-key": `chart ${u.resource}`, "aria-label": `${label(u.resource)} used over time. ${at(last)}` });
+  const step = nice(most);
+  for (let v = 0; v <= most; v += step) {
+    drawing.append(svg("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(v), y2: y(v) }), svg("text", { x: LEFT - 6, y: y(v) + 4, "text-anchor": "end" }, quantity(u.resource, v)));
+  }
+  list.forEach((s, i) => drawing.append(svg("path", { class: `area c${i}`, d: path(s, x, y, pieces), "data-queue": s.queue })));
+  if (u.capacity.length) drawing.append(svg("polyline", { class: "capacity", points: u.capacity.map((v, i) => `${x(i)},${y(v)}`).join(" ") }));
+  drawing.append(svg("text", { x: LEFT, y: HEIGHT - 6 }, clock(t0)), svg("text", { x: WIDTH - RIGHT, y: HEIGHT - 6, "text-anchor": "end" }, clock(t1)));
+  const readout = el("div", { class: "readout" }, at(last));
+  const cursor = svg("line", { class: "cursor", y1: TOP, y2: HEIGHT - BOTTOM, visibility: "hidden" });
+  drawing.append(cursor);
+  let here = last;
+  const point = (i) => {
+    here = Math.max(0, Math.min(last, i));
+    cursor.setAttribute("x1", x(here));
+    cursor.setAttribute("x2", x(here));
+    cursor.setAttribute("visibility", "visible");
+    readout.textContent = at(here);
+  };
+  drawing.addEventListener("pointermove", (e) => {
+    const box = drawing.getBoundingClientRect();
+    const t = t0 + ((t1 - t0) * (((e.clientX - box.left) / box.width) * WIDTH - LEFT)) / (WIDTH - LEFT - RIGHT);
+    point(u.times.findIndex((v) => v >= t) === -1 ? last : u.times.findIndex((v) => v >= t));
+  });
+  drawing.addEventListener("keydown", (e) => {
+    if (e.key === "ArrowLeft" || e.key === "ArrowRight") {
+      point(here + (e.key === "ArrowLeft" ? -1 : 1));
+      e.preventDefault();
+    }
+  });
+  return el("div", {}, title, drawing, readout,
+    el("ul", { class: "legend" }, ...list.map((s, i) => el("li", {}, el("i", { class: `key c${i}` }), s.queue))));
+}
