@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/component-helpers/storage/volume"
@@ -62,7 +63,11 @@ func (c *cluster) NodesWith(label, value string) []string {
 	return out
 }
 
+func (c *cluster) HasNode(name string) bool { return find(c.nodes, "", name) != nil }
+
 func (c *cluster) terms() *pods.Terms { return pods.NewTerms(pods.Options{}, c.Namespace) }
+
+func quantity(text string) resource.Quantity { return resource.MustParse(text) }
 
 // parse reads one object from YAML; unknown fields fail the test.
 func parse[T any](t testing.TB, text string) *T {

@@ -30,6 +30,8 @@ type Objects interface {
 	// NodesWith lists the names of the nodes that have a value of a per-node label
 	// (kubernetes.io/hostname and Options.PerNode).
 	NodesWith(label, value string) []string
+	// HasNode says that there is a node of that name.
+	HasNode(name string) bool
 }
 
 // Task is what a pod asks for.

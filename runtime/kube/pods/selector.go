@@ -273,7 +273,7 @@ func (r reader) having(req require) []string {
 	var out []string
 	for _, v := range req.Values {
 		nodes := r.objects.NodesWith(req.Key, v)
-		if len(nodes) == 0 && req.Key == corev1.LabelHostname {
+		if len(nodes) == 0 && req.Key == corev1.LabelHostname && !r.objects.HasNode(v) {
 			nodes = []string{v}
 		}
 		out = append(out, nodes...)
