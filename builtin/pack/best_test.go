@@ -41,6 +41,17 @@ func drawTasks(t *rapid.T) spec.TaskGroup {
 	if rapid.IntRange(0, 3).Draw(t, "selects") == 0 {
 		g.NodeSelector = map[string]string{"zone": "1"}
 	}
+	if rapid.IntRange(0, 2).Draw(t, "picky") == 0 {
+		g.Where = picky{rapid.SampledFrom([]string{"", "zone"}).Draw(t, "label"), rapid.SampledFrom([]string{"", "n9", "n8"}).Draw(t, "not")}
+	}
+	switch rapid.IntRange(0, 4).Draw(t, "near") {
+	case 0:
+		g.Near = spec.Near{Counts: []string{"x"}, Avoids: []spec.Term{{ID: "x"}}}
+	case 1:
+		g.Near = spec.Near{Counts: []string{"y"}, Needs: []spec.Term{{ID: "y", Topology: "zone"}}}
+	case 2:
+		g.Near = spec.Near{Counts: []string{"x"}, Spread: []spec.Spread{{Term: spec.Term{ID: "x"}, MaxSkew: 1, Self: true}}}
+	}
 	return g
 }
 
@@ -70,8 +81,9 @@ func (f *field) agree(t *rapid.T) {
 		id := j.Groups[0].Shape
 		for _, ban := range []uint64{0, banned} {
 			for _, job := range []*world.Job{nil, j} {
-				n, ok := f.x.Best(id, ban, job)
-				want, wantOK := f.twin.best(id, ban, job)
+				near := f.w.Nearby(j, 0)
+				n, ok := f.x.BestNear(id, ban, job, near)
+				want, wantOK := f.twin.best(id, ban, job, near)
 				if ok != wantOK || ok && f.w.Nodes[n].Name != want {
 					got := "none"
 					if ok {
@@ -120,7 +132,7 @@ func (f *field) step(t *rapid.T) {
 	switch rapid.SampledFrom([]string{"place", "place", "place", "release", "evict", "reserve", "try", "node", "remove"}).Draw(t, "step") {
 	case "place":
 		task := j.NextPending(0)
-		if n, ok := f.x.Best(j.Groups[0].Shape, 0, j); ok && task != nil {
+		if n, ok := f.x.BestNear(j.Groups[0].Shape, 0, j, f.w.Nearby(j, 0)); ok && task != nil {
 			f.w.Place(task, n, f.x.Devices(j.Groups[0].Shape, n), world.Bound, 0)
 		}
 	case "release":

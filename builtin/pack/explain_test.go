@@ -1,12 +1,14 @@
 package pack_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
 
 	"github.com/musterhq/muster/builtin/pack"
+	"github.com/musterhq/muster/builtin/plan"
 	"github.com/musterhq/muster/builtin/spec"
 	"github.com/musterhq/muster/builtin/world"
 )
@@ -24,7 +26,8 @@ func TestEveryNodeIsCountedOnceInAnExplanation(t *testing.T) {
 			}
 		}
 		for _, j := range f.jobs {
-			y, sum, room := f.x.Explain(j.Groups[0].Shape, 0, j, nil), 0, false
+			near := f.w.Nearby(j, 0)
+			y, sum, room := f.x.Explain(j.Groups[0].Shape, 0, j, near), 0, false
 			for _, e := range y.Excluded {
 				sum += e.Nodes
 				room = room || strings.Contains(e.By, "with room")
@@ -32,7 +35,7 @@ func TestEveryNodeIsCountedOnceInAnExplanation(t *testing.T) {
 			if y.Nodes != present || sum != present {
 				t.Fatalf("%d nodes looked at and %d counted, of %d: %+v", y.Nodes, sum, present, y)
 			}
-			if _, ok := f.x.Best(j.Groups[0].Shape, 0, j); ok != room {
+			if _, ok := f.x.BestNear(j.Groups[0].Shape, 0, j, near); ok != room {
 				t.Fatalf("a node has room: %v; the explanation says %+v", ok, y)
 			}
 		}
@@ -124,4 +127,27 @@ func TestCapacityIsHowManyTasksAnEmptyPoolTakes(t *testing.T) {
 			t.Fatalf("asked for one: %d of %d", enough, want)
 		}
 	})
+}
+
+func TestWhatOnlyTheOutsideKnowsAboutNodesIsCountedInItsWords(t *testing.T) {
+	w := yard()
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		n := node(name, "", 64_000, 4)
+		n.Labels = map[string]string{"disk": "fast"}
+		if name == "a" {
+			n.Labels = nil
+		}
+		w.AddNode(n)
+	}
+	g := tasks(1, 1000, 0)
+	g.Near = spec.Near{Counts: []string{"db"}, Avoids: []spec.Term{{ID: "db"}}}
+	first := submit(w, "first", g)
+	w.Place(&first.Tasks[0], 2, 0, world.Bound, 0)
+	g.Where = picky{"disk", "b"}
+	j := submit(w, "j", g)
+	y := index(w, pack.BinPack, nil).Explain(j.Groups[0].Shape, 0, j, w.Nearby(j, 0))
+	want := []plan.Excluded{{By: "affinity", Nodes: 1}, {By: "anti-affinity", Nodes: 1}, {By: "volume", Nodes: 1}, {By: "with room for some", Nodes: 2}}
+	if !slices.Equal(y.Excluded, want) {
+		t.Errorf("%+v", y.Excluded)
+	}
 }

@@ -25,9 +25,12 @@ type twin struct {
 }
 
 // best looks at all nodes: the highest score, of equal ones the first name.
-func (b *twin) best(id world.ShapeID, banned uint64, job *world.Job) (string, bool) {
+func (b *twin) best(id world.ShapeID, banned uint64, job *world.Job, near *world.Nearby) (string, bool) {
 	name, top := "", int64(-1)
 	for n := range b.w.Nodes {
+		if where := b.w.Shapes[id].Where; where != nil && where.Refuses(b.w.Nodes[n].Name) != "" || near.Refusal(world.NodeIx(n)) != world.Fit {
+			continue
+		}
 		score, ok := b.score(id, banned, job, world.NodeIx(n))
 		if !ok || score < top || score == top && b.w.Nodes[n].Name > name {
 			continue
@@ -157,6 +160,28 @@ func wasted(t pack.Typical, cpu amount.Amount, gpuType string, dev []int32) (idl
 		return idle
 	}
 	return small
+}
+
+// picky wants nodes with a label, and of these all but one.
+type picky struct{ label, not string }
+
+func (p picky) Key() string  { return p.label + "/" + p.not }
+func (p picky) ByName() bool { return p.not != "" }
+func (p picky) Misfit(n *spec.Node) string {
+	if n.Name != "" {
+		return "asked about one node"
+	}
+	if _, ok := n.Labels[p.label]; !ok && p.label != "" {
+		return "affinity"
+	}
+	return ""
+}
+
+func (p picky) Refuses(name string) string {
+	if name == p.not {
+		return "volume"
+	}
+	return ""
 }
 
 // yard is a world to choose nodes in, with one queue.
