@@ -57,7 +57,7 @@ func bearer(r *http.Request) string {
 // change the name that it sends.
 func localOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !isLocal(r.Host) {
+		if !IsLocal(r.Host) {
 			fail(w, &Error{http.StatusMisdirectedRequest, "wrong-host", r.Host + " is not a name of this machine", "without authorization only 127.0.0.1, [::1] and localhost are answered"})
 			return
 		}
@@ -65,9 +65,9 @@ func localOnly(next http.Handler) http.Handler {
 	})
 }
 
-// isLocal says whether a host, with or without a port, is this machine as it calls
+// IsLocal says whether a host, with or without a port, is this machine as it calls
 // itself.
-func isLocal(host string) bool {
+func IsLocal(host string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}

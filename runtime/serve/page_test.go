@@ -113,8 +113,8 @@ func TestBarsAreAsLongAsWhatTheyStandFor(t *testing.T) {
 		{"root.batch", "A100", "borrowed", 100},
 		{"root.batch", "H100", "borrowed", 50},
 		{"root.batch", "H100", "mark", -1},
-		{"root.serving", "GPUs", "max", 37.5},
-		{"root.serving", "GPUs", "mark", 25},
+		{"root.serving", "all GPUs", "max", 37.5},
+		{"root.serving", "all GPUs", "mark", 25},
 	} {
 		if got := value[float64](t, ctx, width(c.queue, c.resource, c.part)); math.Abs(got-c.percent) > 0.1 {
 			t.Errorf("%s %s: %s is %.1f %%, not %.1f", c.queue, c.resource, c.part, got, c.percent)
@@ -132,7 +132,7 @@ func TestThePageFollowsAChange(t *testing.T) {
 	becomes(t, ctx, drawn)
 	c.Post(servetest.Job("newcomer", "root.serving", "", 1, 8))
 	becomes(t, ctx, `document.querySelector('#jobs').innerText.includes('newcomer')`)
-	becomes(t, ctx, width("root.serving", "GPUs", "used")+" === 25") // claimed, while victims leave
+	becomes(t, ctx, width("root.serving", "all GPUs", "used")+" === 25") // claimed, while victims leave
 }
 
 // The names of queues, jobs and users come from others. None may become part of the page.

@@ -90,10 +90,10 @@ func (l *Listen) check() error {
 	if err != nil {
 		return fmt.Errorf("address %q: write host:port, as in %s", l.Address, DefaultAddress)
 	}
-	if !l.Guarded && !isLocal(host) {
+	if !l.Guarded && !IsLocal(host) {
 		return fmt.Errorf("address %s can be reached from elsewhere, and nobody asks who reads: listen on 127.0.0.1, or turn authorization on", l.Address)
 	}
-	if l.Guarded && l.CertFile == "" && !l.SelfSigned && !isLocal(host) {
+	if l.Guarded && l.CertFile == "" && !l.SelfSigned && !IsLocal(host) {
 		return fmt.Errorf("address %s: tokens would travel unencrypted: give a certificate, or let one be made", l.Address)
 	}
 	if (l.CertFile == "") != (l.KeyFile == "") {

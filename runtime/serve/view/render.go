@@ -269,8 +269,26 @@ func (s *Snapshot) renderQueues(c *captured) {
 		if i < len(c.fair.Rank) {
 			q.Rank = &c.fair.Rank[i]
 		}
-		s.Queues[i], s.queueIx[q.Path] = q, i
+		s.Queues[i] = q
 	}
+	s.Queues = inTreeOrder(s.Queues, c.queues)
+	for i := range s.Queues {
+		s.queueIx[s.Queues[i].Path] = i
+	}
+}
+
+// inTreeOrder lists each queue with its subtree before its next sibling.
+func inTreeOrder(queues []Queue, tree []quota.Queue) []Queue {
+	out := make([]Queue, 0, len(queues))
+	var visit func(quota.Q)
+	visit = func(q quota.Q) {
+		out = append(out, queues[q])
+		for _, c := range tree[q].Children {
+			visit(c)
+		}
+	}
+	visit(quota.Root)
+	return out
 }
 
 // pending is what the tasks that wait ask for, queue × r, up the tree. Refused jobs
@@ -312,7 +330,9 @@ func (c *captured) resources(q int, pending []amount.Amount) []QueueResource {
 		if m := c.max[at]; m != amount.Max {
 			r.Max = ref(m)
 		}
-		r.Borrowed = int64(max(0, c.used[at].Sub(floor)))
+		if q != 0 { // the root has nobody to borrow from
+			r.Borrowed = int64(max(0, c.used[at].Sub(floor)))
+		}
 		if at := q*c.fair.R + d; d < c.fair.R && at < len(c.fair.Entitled) {
 			r.Entitled = ref(amount.Amount(c.fair.Entitled[at]))
 		}

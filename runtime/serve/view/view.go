@@ -24,7 +24,7 @@ type Snapshot struct {
 	// Stale says that the loop did not answer in time: this is the last picture there is.
 	Stale    bool
 	Pool     Pool
-	Queues   []Queue // parents before children, siblings by name
+	Queues   []Queue // each with its subtree, siblings by name
 	Jobs     []Job   // by submit time and id
 	Nodes    []Node  // by name
 	queueIx  map[string]int
@@ -92,7 +92,8 @@ type QueueResource struct {
 	Max       *int64 `json:"max,omitempty"`
 	Used      int64  `json:"used"`
 	Pending   int64  `json:"pending"` // asked for by tasks that wait and are not refused
-	// Borrowed is what is used above the effective guarantee, and can be reclaimed.
+	// Borrowed is what is used above the effective guarantee, and can be reclaimed; the
+	// root borrows nothing.
 	Borrowed int64  `json:"borrowed"`
 	Entitled *int64 `json:"entitled,omitempty"` // the fairness policy's last answer
 }

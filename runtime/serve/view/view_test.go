@@ -102,6 +102,16 @@ func TestQueuesTellGuaranteedMaxUsedAndPendingByGPUType(t *testing.T) {
 	}
 }
 
+func TestQueuesComeAsATreeIsRead(t *testing.T) {
+	var got []string
+	for _, q := range servetest.Busy(t, view.Options{}).Snapshot().Queues {
+		got = append(got, q.Path)
+	}
+	if want := "root root.batch root.research root.research.llm root.research.vision root.serving"; strings.Join(got, " ") != want {
+		t.Errorf("got %v", got)
+	}
+}
+
 func TestJobsTellWhereTheyRunOrWhyTheyWait(t *testing.T) {
 	c := servetest.Busy(t, view.Options{})
 	s := c.Snapshot()

@@ -68,7 +68,7 @@ export function chart(u) {
   const pieces = gaps(u.times, u.step_s);
   const last = u.times.length - 1;
   const at = (i) => `${clock(u.times[i])}: ` + (list.map((s) => `${s.queue} ${quantity(u.resource, s.used[i])}`).join(", ") || "nothing used") + (u.capacity.length ? ` of ${quantity(u.resource, u.capacity[i])}` : "");
-  const drawing = svg("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", tabindex: 0, "data-key": `chart ${u.resource}`, "aria-label": `${label(u.resource)} used over time. ${at(last)}` });
+  const drawing = svg("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", tabindex: 0, "data-key": `chart ${u.resource}`, "aria-label": `${label(u.resource)} used over time. ${at(last)}` });
   const step = nice(most);
   for (let v = 0; v <= most; v += step) {
     drawing.append(svg("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(v), y2: y(v) }), svg("text", { x: LEFT - 6, y: y(v) + 4, "text-anchor": "end" }, quantity(u.resource, v)));

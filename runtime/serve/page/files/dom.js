@@ -50,7 +50,7 @@ export const isGPU = (resource) => resource.split(":")[0].endsWith("/gpu");
 export function label(resource) {
   const [base, type] = resource.split(":");
   if (type) return type;
-  return base === GPU ? "GPUs" : base;
+  return base === GPU ? "all GPUs" : base;
 }
 
 // quantity is an amount in base units as people read it.

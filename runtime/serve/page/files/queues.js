@@ -16,7 +16,7 @@ export function shown(queue, chosen, types) {
 export function parts(r, whole) {
   const part = (v) => (whole > 0 ? Math.max(0, Math.min(100, (100 * v) / whole)) : 0);
   const guaranteed = r.effective_guaranteed ?? r.guaranteed ?? 0;
-  const inside = part(Math.min(r.used, guaranteed));
+  const inside = part(r.used - r.borrowed);
   const used = part(r.used);
   const most = r.max === undefined ? 100 : part(r.max);
   return {
