@@ -34,7 +34,7 @@ type objects struct {
 
 // The indexes of volumes and nodes.
 const (
-	byClass = "class" // unclaimed volumes by storage class
+	byClass = "class" // volumes that wait for a claim by storage class
 	byLabel = "label" // nodes by "key=value" of labels that no two nodes share
 )
 
@@ -74,7 +74,7 @@ func strip(obj any) (any, error) {
 }
 
 func unclaimed(obj any) ([]string, error) {
-	if v, ok := obj.(*corev1.PersistentVolume); ok && v.Spec.ClaimRef == nil {
+	if v, ok := obj.(*corev1.PersistentVolume); ok && (v.Spec.ClaimRef == nil || v.Status.Phase == corev1.VolumeAvailable) {
 		return []string{v.Spec.StorageClassName}, nil
 	}
 	return nil, nil
@@ -204,4 +204,9 @@ func found[T any](obj *T, err error) *T {
 		return nil
 	}
 	return obj
+}
+
+func (o *objects) HasNode(name string) bool {
+	_, ok, err := o.nodes.GetStore().GetByKey(name)
+	return ok && err == nil
 }

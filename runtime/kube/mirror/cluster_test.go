@@ -52,6 +52,7 @@ func (nothing) Claim(string, string) *corev1.PersistentVolumeClaim   { return ni
 func (nothing) Volume(string) *corev1.PersistentVolume               { return nil }
 func (nothing) VolumesOf(string) []*corev1.PersistentVolume          { return nil }
 func (nothing) Class(string) *storagev1.StorageClass                 { return nil }
+func (nothing) HasNode(string) bool                                  { return true }
 func (nothing) NodesWith(string, string) []string                    { return nil }
 func (nothing) PodGroup(groups.API, string, string) *groups.PodGroup { return nil }
 

@@ -42,8 +42,9 @@ const two = `[{"name":"head","minMember":1,"minResource":{"cpu":"1","nvidia.com/
 
 // ray makes a pod as KubeRay does for YuniKorn.
 func (c *cluster) ray(job, group, name string, gpus int) *corev1.Pod {
+	kind := map[bool]string{true: "head", false: "worker"}[group == "head"]
 	return c.pod(name, gpus, of("yunikorn"), owned("RayCluster", job), label("applicationId", job), label("queue", "root.a"),
-		annotation("yunikorn.apache.org/task-group-name", group), annotation("yunikorn.apache.org/task-groups", two))
+		label("ray.io/node-type", kind), annotation("yunikorn.apache.org/task-group-name", group), annotation("yunikorn.apache.org/task-groups", two))
 }
 
 func TestADeclaredGangHoldsPlacesForPodsToCome(t *testing.T) {

@@ -83,6 +83,7 @@ func (a *app) root() *cobra.Command {
 			a.checkConfig(), a.checkTrace(), a.checkPolicy()),
 		a.policy(),
 		a.conformance(),
+		a.scheduler(),
 		a.version())
 	root.SetIn(a.in)
 	root.SetOut(a.out) // before completion is added: it keeps the stream

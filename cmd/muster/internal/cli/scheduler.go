@@ -1,0 +1,116 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/musterhq/muster/cmd/muster/internal/scheduler"
+	"github.com/musterhq/muster/runtime/kube/pods"
+)
+
+type schedulerFlags struct {
+	scheduler.Options
+	logFormat, logLevel string
+	gpuLabels, perNode  []string
+	gates               []string
+}
+
+func (a *app) scheduler() *cobra.Command {
+	var f schedulerFlags
+	c := a.command("scheduler", "schedule the pods of a Kubernetes cluster", `
+Schedules pods whose spec.schedulerName is one of --scheduler-names, and no others. Name
+yunikorn, kai-scheduler, volcano or scheduler-plugins-scheduler there as well to take
+over from those without a change to workloads.
+
+Queues come from YuniKorn's queues.yaml in a ConfigMap, from Queue objects, or from a
+file. Of several replicas one decides, by a Lease; the others stand by with warm caches
+and rebuild everything from the API when they take over.
+
+The API, the metrics and the page are on --listen. Beyond loopback they need a token of
+the cluster (TokenReview, SubjectAccessReview) and TLS, which is self-signed unless files
+are given.`, `
+  muster scheduler --kubeconfig ~/.kube/config --queues configmap:muster-system/muster-queues
+  muster scheduler --queues crd --scheduler-names muster,yunikorn --leader-elect=false`,
+		"0 it was ended by a signal, 1 it failed or lost the lease, 2 it was called wrongly", cobra.NoArgs,
+		func(ctx context.Context, _ []string) error { return a.schedule(ctx, f) })
+	fl := c.Flags()
+	fl.StringVar(&f.Kubeconfig, "kubeconfig", "", "`FILE` that says how to reach the cluster (default: KUBECONFIG, or the pod's own account)")
+	fl.StringSliceVar(&f.Schedulers, "scheduler-names", []string{"muster"}, "`NAMES` in spec.schedulerName to answer to")
+	fl.StringVar(&f.Queues, "queues", "configmap:muster-queues", "where queues are: configmap:NAMESPACE/NAME, crd or file:PATH")
+	fl.StringVar(&f.Namespace, "namespace", "", "`NAMESPACE` of leases and records (default: POD_NAMESPACE, or the pod's own)")
+	fl.StringVar(&f.Identity, "identity", "", "`NAME` of this replica (default: host name and process)")
+	fl.BoolVar(&f.Lease.Elect, "leader-elect", true, "let one of several replicas decide")
+	fl.StringVar(&f.Lease.Name, "lease-name", "muster-scheduler", "`NAME` of the Lease object")
+	fl.DurationVar(&f.Lease.Duration, "lease-duration", 15*time.Second, "how long a silent leader is waited for")
+	fl.DurationVar(&f.Lease.Renew, "renew-deadline", 10*time.Second, "within what time the leader must be heard")
+	fl.DurationVar(&f.Lease.Retry, "retry-period", 2*time.Second, "how often it says something")
+	fl.IntVar(&f.BindWorkers, "bind-workers", 16, "binds in flight at most")
+	fl.Float64Var(&f.BindQPS, "bind-qps", 0, "binds per second at most (0: as fast as the API server)")
+	fl.BoolVar(&f.RespectBudgets, "respect-budgets", false, "never evict against a PodDisruptionBudget, not even for a guarantee")
+	fl.StringVar(&f.Policies, "policies", "", "policies.yaml to follow, besides Policy objects")
+	fl.StringVar(&f.Guard, "guard", "", "`DIR` of rules that say who may load what")
+	fl.StringVar(&f.Listen.Address, "listen", "127.0.0.1:9070", "`ADDRESS` of API, metrics and page")
+	fl.StringVar(&f.Listen.CertFile, "tls-cert", "", "`FILE` with the certificate to serve with")
+	fl.StringVar(&f.Listen.KeyFile, "tls-key", "", "`FILE` with its key")
+	fl.BoolVar(&f.Open, "open", false, "let everybody read who reaches the address (loopback only)")
+	fl.BoolVar(&f.Pprof, "pprof", false, "serve /debug/pprof as well")
+	fl.StringSliceVar(&f.gpuLabels, "gpu-labels", nil, "`LABELS` of nodes that name the GPU product (default: those of NVIDIA, AMD, GKE, Karpenter)")
+	fl.StringSliceVar(&f.perNode, "per-node-labels", nil, "`LABELS` that no two nodes share, besides kubernetes.io/hostname")
+	fl.StringSliceVar(&f.gates, "node-gates", nil, "`CONDITIONS` that a node must show before it takes pods")
+	fl.DurationVar(&f.Waits.Complete, "gang-timeout", time.Minute, "how long a gang may be bound in part before it is taken off whole")
+	fl.DurationVar(&f.Waits.Lost, "replacement-timeout", time.Minute, "how long the place of a gang's dead pod is kept")
+	fl.StringVar(&f.logFormat, "log-format", "text", "text or json, on stderr")
+	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	return c
+}
+
+func (a *app) schedule(ctx context.Context, f schedulerFlags) error {
+	log, err := logger(a.err, f.logFormat, f.logLevel)
+	if err != nil {
+		return err
+	}
+	o := f.Options
+	if len(o.Schedulers) == 0 || slices.Contains(o.Schedulers, "") {
+		return misused("as in --scheduler-names muster,yunikorn", "--scheduler-names must name at least one scheduler")
+	}
+	if slices.Contains(o.Schedulers, "default-scheduler") {
+		return misused("leave default-scheduler to Kubernetes", "--scheduler-names can't hold default-scheduler: two schedulers would bind the same pods")
+	}
+	if l := o.Lease; l.Elect && (l.Duration <= l.Renew || l.Renew <= l.Retry) {
+		return misused("as in --lease-duration 15s --renew-deadline 10s --retry-period 2s", "--lease-duration must be longer than --renew-deadline, and that longer than --retry-period")
+	}
+	o.Log = log
+	o.Pods = pods.Options{GPULabels: f.gpuLabels, PerNode: f.perNode}
+	for _, c := range f.gates {
+		o.Pods.Gates = append(o.Pods.Gates, pods.Gate{Condition: c})
+	}
+	v := builtFrom()
+	o.Version, o.Revision = v.Version, v.Revision
+	if err := scheduler.Run(ctx, o); err != nil {
+		return failed("the log above says what it was doing", "%w", err)
+	}
+	return nil
+}
+
+// logger logs to people and to machines.
+func logger(w io.Writer, format, level string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, misused("debug, info, warn or error", "--log-level %s is no level", level)
+	}
+	o := &slog.HandlerOptions{Level: l}
+	switch strings.ToLower(format) {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, o)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, o)), nil
+	}
+	return nil, misused("text or json", "%s", fmt.Sprintf("--log-format %s is no format", format))
+}
