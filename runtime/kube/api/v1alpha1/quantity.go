@@ -25,6 +25,12 @@ type Duration string
 // MustParse reads a quantity that is known to be one.
 func MustParse(text string) Quantity { return Quantity(resource.MustParse(text)) }
 
+// Equal says whether two quantities are the same amount, however written.
+func (q Quantity) Equal(o Quantity) bool {
+	r := resource.Quantity(q)
+	return r.Cmp(resource.Quantity(o)) == 0
+}
+
 // String is the quantity in its shortest form.
 func (q Quantity) String() string {
 	r := resource.Quantity(q)

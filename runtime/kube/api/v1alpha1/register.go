@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/conversion"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -24,3 +25,9 @@ func AddToScheme(s *runtime.Scheme) error {
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil
 }
+
+var equalities = conversion.EqualitiesOrDie(Quantity.Equal)
+
+// SameSpec says whether two specs ask for the same: amounts are compared as such, and
+// what is empty is as good as absent.
+func SameSpec[T QueueSpec | PolicySpec](a, b *T) bool { return equalities.DeepEqual(a, b) }
