@@ -552,6 +552,18 @@ func (h *heard) pauses() []bool {
 	return slices.Clone(h.paused)
 }
 
+// hasty is a clock that runs a hundred times as fast as the machine's.
+type hasty struct{}
+
+var hastyStart = time.Now()
+
+func (hasty) Now() int64 { return hastyStart.UnixNano() + int64(time.Since(hastyStart))*100 }
+func (c hasty) Wake(t int64) <-chan int64 {
+	ch := make(chan int64, 1)
+	time.AfterFunc(time.Duration((t-c.Now())/100+1), func() { ch <- t })
+	return ch
+}
+
 // running starts an actor, and gives the way to end it.
 func running(t testing.TB, s *server, o Options, h *heard) (*Actor, func()) {
 	t.Helper()
