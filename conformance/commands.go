@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sort"
 	"strconv"
 	"strings"
@@ -17,7 +18,7 @@ var errNeedsName = errors.New("a name is missing")
 
 // commands is the vocabulary of stories.
 func commands() map[string]command {
-	return map[string]command{
+	all := map[string]command{
 		"node":         {(*Tale).addNodes, "node NAME gpus=8 type=H100 cpu=96 mem=1Ti labels=k=v taint=k=v: a node joins, or changes"},
 		"nodes":        {(*Tale).nodes, "nodes n0..n9 gpus=8: many nodes join; without words: what is free on each"},
 		"queues":       {(*Tale).queues, "queues: the tree in the lines below, in the short form or as queues.yaml"},
@@ -49,6 +50,8 @@ func commands() map[string]command {
 		"usage":        {(*Tale).usage, "usage: a table of the queues"},
 		"trail":        {(*Tale).trail, "trail: the policies that the last cycle asked"},
 	}
+	maps.Copy(all, outsideCommands())
+	return all
 }
 
 // Vocabulary is the help of all commands, a line each.

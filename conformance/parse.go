@@ -212,6 +212,7 @@ func (t *Tale) parseJob(o *options, block []string) (*spec.Job, error) {
 		}
 	}
 	_, j.NonPreemptible = o.take("nonpreemptible")
+	_, j.NeverPreempts = o.take("neverpreempts")
 	if len(block) == 0 {
 		g, err := parseGroup(o)
 		j.Tasks = []spec.TaskGroup{g}
@@ -255,7 +256,8 @@ func parseGroup(o *options) (g spec.TaskGroup, err error) {
 		g.Tolerations = []spec.Toleration{{Key: k, Value: v}}
 	}
 	_, g.Leader = o.take("leader")
-	return g, nil
+	g.Near, err = o.near()
+	return g, err
 }
 
 // parseQueues reads the short form of a queue tree, a queue per line, children

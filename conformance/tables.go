@@ -71,8 +71,8 @@ func (t *Tale) holds(j *world.Job) string {
 		}
 	}
 	var parts []string
-	words := [...]string{"waiting", "place kept", "running", "leaving", "done"}
-	for _, s := range []world.State{world.Bound, world.Claimed, world.Releasing, world.Pending, world.Done} {
+	words := [...]string{"waiting", "place kept", "running", "leaving", "done", "absent"}
+	for _, s := range []world.State{world.Bound, world.Claimed, world.Releasing, world.Pending, world.Done, world.Absent} {
 		if count[s] == 0 {
 			continue
 		}
