@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
@@ -37,10 +38,12 @@ const generous = 3 * time.Minute
 // world is a cluster, and what is seen of it.
 type world struct {
 	*kubetest.Cluster
-	t       testing.TB
-	dynamic dynamic.Interface
-	mapper  *restmapper.DeferredDiscoveryRESTMapper
-	seen    *observe.Observer
+	t          testing.TB
+	dynamic    dynamic.Interface
+	mapper     *restmapper.DeferredDiscoveryRESTMapper
+	seen       *observe.Observer
+	kubeconfig string // with the rights of Muster
+	audit      string // the audit log of an auditedWorld
 }
 
 // newWorld starts a cluster, and watches it from its first moment. When the test ends, no
@@ -110,7 +113,14 @@ func (w *world) applyOne(o *unstructured.Unstructured, dryRun []string) error {
 	if err != nil {
 		return err
 	}
-	_, err = client.Apply(w.t.Context(), o.GetName(), o, metav1.ApplyOptions{FieldManager: "e2e", Force: true, DryRun: dryRun})
+	text, err := o.MarshalJSON()
+	if err != nil {
+		return err
+	}
+	force := true
+	_, err = client.Patch(w.t.Context(), o.GetName(), types.ApplyPatchType, text, metav1.PatchOptions{
+		FieldManager: "e2e", Force: &force, DryRun: dryRun, FieldValidation: metav1.FieldValidationStrict,
+	})
 	return err
 }
 

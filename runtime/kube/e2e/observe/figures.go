@@ -125,3 +125,10 @@ func labels(m *dto.Metric) map[string]string {
 	}
 	return out
 }
+
+// Latest returns the n pods that were bound last, in that order.
+func Latest(pods []Pod, n int) []Pod {
+	bound := slices.Clone(pods)
+	slices.SortStableFunc(bound, func(a, b Pod) int { return a.Bound.Compare(b.Bound) })
+	return bound[max(0, len(bound)-n):]
+}

@@ -1,0 +1,72 @@
+package e2e_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/musterhq/muster/runtime/kube/e2e/load"
+	"github.com/musterhq/muster/runtime/kube/e2e/observe"
+	"github.com/musterhq/muster/runtime/kube/kubetest"
+)
+
+// musterRate is Muster's on the same backlog as the others'.
+func musterRate(t *testing.T, s size, kwok bool) (perSecond float64, use usage) {
+	w := newWorld(t, kubetest.Options{Nodes: s.nodes, NoKwok: !kwok})
+	var queues []queue
+	for _, name := range queueNames() {
+		queues = append(queues, queue{name: name[len("root."):], guaranteed: fmt.Sprint(s.nodes * 8 / queueCount)})
+	}
+	w.install(tree(queues...))
+	backlog(w, s, "muster")
+	m := w.scheduler("a")
+	perSecond = rate(w.bound("load", s.pods))
+	return perSecond, processUsage(t, m.cmd.Process.Pid)
+}
+
+// TestItIsSeveralTimesAsFastAsTheStockScheduler at a size for every day. The factors are
+// far below those that are measured at full size, as a machine that tests is a busy one.
+func TestItIsSeveralTimesAsFastAsTheStockScheduler(t *testing.T) {
+	muster(t)
+	stock, raw := stockRate(t, dailySize, true), rawRate(t, dailySize, true)
+	ours, _ := musterRate(t, dailySize, true)
+	t.Logf("bound per second: stock %.0f, without deciding anything %.0f, Muster %.0f", stock, raw, ours)
+	if ours < 1.5*stock {
+		t.Errorf("Muster binds %.0f pods/s and the stock scheduler %.0f", ours, stock)
+	}
+	if ours < raw/2 {
+		t.Errorf("Muster binds %.0f pods/s, and the machine could bind %.0f", ours, raw)
+	}
+}
+
+// TestFiguresOfThroughput compares, in one run, what is promised in docs/benchmarks.md.
+func TestFiguresOfThroughput(t *testing.T) {
+	needFigures(t)
+	muster(t)
+	f := newTable(t, "1,000 nodes, 5,000 pods in 10 queues that wait: pods bound per second",
+		"kubelets", "stock kube-scheduler", "16 workers that only bind", "Muster", "to stock", "to binding alone", "Muster's CPU s", "its peak MiB")
+	for _, kwok := range []bool{true, false} {
+		kubelets := map[bool]string{true: "played by kwok", false: "none"}[kwok]
+		stock, raw := stockRate(t, fullSize, kwok), rawRate(t, fullSize, kwok)
+		ours, use := musterRate(t, fullSize, kwok)
+		f.row(kubelets, stock, raw, ours, ours/stock, fmt.Sprintf("%.0f %%", 100*ours/raw), use.cpu, use.peak)
+	}
+}
+
+// TestFiguresOfArrival measures pods that come while they are scheduled.
+func TestFiguresOfArrival(t *testing.T) {
+	needFigures(t)
+	muster(t)
+	w := newWorld(t, kubetest.Options{Nodes: fullSize.nodes})
+	w.install(tree(queue{name: "ml"}))
+	m := w.scheduler("a").ready()
+	idle := processUsage(t, m.cmd.Process.Pid)
+	must(t, load.Create(t.Context(), w.Client, load.Plain(fullSize.pods, []string{"root.ml"}, load.Shape{
+		Namespace: w.namespace("load"), Scheduler: "muster", CPU: "4", Memory: "16Gi", GPUs: 1,
+	})))
+	pods := w.bound("load", fullSize.pods)
+	use := processUsage(t, m.cmd.Process.Pid)
+	f := newTable(t, "5,000 pods that come while they are scheduled, 1,000 nodes", "measured", "is")
+	f.row("first create to last bind", observe.ThroughputOf(pods, time.Time{}, in("load")))
+	f.row("CPU of Muster, s", use.cpu-idle.cpu)
+}
