@@ -17,7 +17,7 @@ func (p *placer) gather(term spec.Term) ([]*world.Task, Failure) {
 	all := Domains(p.w, p.j, term)
 	domains := slices.DeleteFunc(slices.Clone(all), func(d Room) bool { return !d.enough })
 	if p.x.Strategy() != pack.Spread {
-		slices.Reverse(domains)
+		slices.SortStableFunc(domains, func(a, b Room) int { return b.freer(a) })
 	}
 	if len(domains) == 0 && len(all) > 0 {
 		domains = all[:1]
@@ -42,7 +42,6 @@ type Room struct {
 	world.Domain
 	enough    bool // taken together; whether the tasks fit on the nodes is another matter
 	gpus, cpu amount.Amount
-	first     int32 // position of its first node
 	free      []amount.Amount
 }
 
@@ -64,7 +63,7 @@ func Domains(w *world.World, j *world.Job, term spec.Term) []Room {
 		if !known {
 			i = len(rooms)
 			at[d] = i
-			rooms = append(rooms, Room{Domain: d, first: w.Position(n), free: make([]amount.Amount, len(missing))})
+			rooms = append(rooms, Room{Domain: d, free: make([]amount.Amount, len(missing))})
 		}
 		rooms[i].add(w, n, missing)
 	}
@@ -74,10 +73,13 @@ func Domains(w *world.World, j *world.Job, term spec.Term) []Room {
 			rooms[i].enough = rooms[i].enough && rooms[i].free[k] >= e.Amount
 		}
 	}
-	slices.SortFunc(rooms, func(a, b Room) int {
-		return cmp.Or(cmp.Compare(b.gpus, a.gpus), cmp.Compare(b.cpu, a.cpu), cmp.Compare(a.first, b.first))
-	})
+	slices.SortStableFunc(rooms, Room.freer) // they came in order of their first nodes
 	return rooms
+}
+
+// freer sorts the freer domain first: GPUs before cpu.
+func (r Room) freer(o Room) int {
+	return cmp.Or(cmp.Compare(o.gpus, r.gpus), cmp.Compare(o.cpu, r.cpu))
 }
 
 // add counts what is free on one more node.

@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -282,4 +283,101 @@ func TestLateEventsThatMakeNoSenseAreReportedWithTheCommit(t *testing.T) {
 		t.Errorf("refused %v", r.Refused)
 	}
 	p.expect(r, "j×4 ", "k: the job is gone; ")
+}
+
+// rack is a node of four GPUs in a rack.
+func rack(name, rack string) spec.Node {
+	n := gpuNode(name, 4)
+	n.Labels = map[string]string{"rack": rack}
+	return n
+}
+
+func related(id string, tasks int64, near spec.Near) *spec.Job {
+	j := gangOf(id, "root.a", tasks, tasks, 1)
+	j.Tasks[0].Near = near
+	return j
+}
+
+func TestAPlaceThatBecameWrongWhileItWasDecidedIsStale(t *testing.T) {
+	web, byRack := spec.Term{ID: "web"}, spec.Term{ID: "web", Topology: "rack"}
+	for _, c := range []struct {
+		name string
+		near spec.Near
+		late ledger.Event
+		why  string
+	}{
+		{
+			"others came that it avoids", spec.Near{Avoids: []spec.Term{byRack}},
+			ledger.NodeUsed{Name: "m", Counts: map[string]int32{"web": 1}}, "anti-affinity",
+		},
+		{
+			"others came that avoid it", spec.Near{Counts: []string{"web"}},
+			ledger.NodeUsed{Name: "n", Avoids: map[spec.Term]int32{byRack: 1}}, "anti-affinity",
+		},
+		{
+			"a job came to count for what it avoids", spec.Near{Avoids: []spec.Term{web}},
+			ledger.JobNear{ID: "there", Counts: []string{"web"}}, "anti-affinity",
+		},
+		{
+			"its company left", spec.Near{Needs: []spec.Term{{ID: "company", Topology: "rack"}}},
+			ledger.JobGone{ID: "there"}, "affinity",
+		},
+		{
+			"its zone has enough now", spec.Near{Counts: []string{"s"}, Spread: []spec.Spread{{Term: spec.Term{ID: "s", Topology: "rack"}, MaxSkew: 1, Self: true}}},
+			ledger.NodeUsed{Name: "m", Counts: map[string]int32{"s": 1}}, "spread",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := newPool(t, two(0), rack("m", "1"), rack("n", "1"), gpuNode("x", 1))
+			p.apply(ledger.NodeAdded{Node: rack("z", "2")}, ledger.NodeUsed{Name: "z", Used: spec.GPUs(4)})
+			there := related("there", 3, spec.Near{Counts: []string{"company"}})
+			p.apply(ledger.JobSubmitted{Job: there})
+			for i, n := range []string{"m", "n", "m"} {
+				p.apply(ledger.TaskRunning{Job: "there", Task: int32(i), Node: n})
+			}
+			p.apply(ledger.JobSubmitted{Job: related("j", 1, c.near)})
+			r := p.step(c.late)
+			if len(r.Stale) != 1 || len(r.Taken.Binds) != 0 {
+				t.Fatalf("taken %+v, stale %+v", r.Taken.Binds, r.Stale)
+			}
+			if !strings.Contains(r.Stale[0].Reason, "("+c.why+")") {
+				t.Errorf("stale: %s", r.Stale[0].Reason)
+			}
+		})
+	}
+}
+
+// choosy wants all nodes but one.
+type choosy string
+
+func (c choosy) Key() string              { return string(c) }
+func (c choosy) Misfit(*spec.Node) string { return "" }
+func (c choosy) ByName() bool             { return true }
+func (c choosy) Refuses(node string) string {
+	if node == string(c) {
+		return "volume"
+	}
+	return ""
+}
+
+func TestAJobNeverGoesToTheNodeThatItRefusesByName(t *testing.T) {
+	p := newPool(t, two(0), gpuNode("m", 4), gpuNode("n", 1))
+	j := gangOf("j", "root.a", 2, 2, 1)
+	j.Tasks[0].Where = choosy("m")
+	p.apply(ledger.JobSubmitted{Job: j})
+	r := p.step()
+	p.expect(r, "", "")
+	if by := r.Taken.Pending[0].Why.Excluded; len(by) != 2 || by[0].By != "volume" {
+		t.Fatalf("told is %+v", by)
+	}
+	p.refused(ledger.TaskClaimed{Job: "j", Node: "m", Until: 1}, "no-room")
+	p.apply(ledger.NodeAdded{Node: gpuNode("o", 1)})
+	p.expect(p.step(), "j×2 ", "")
+}
+
+func TestAGangThatGathersIsTakenWholeThoughOthersCameMeanwhile(t *testing.T) {
+	p := newPool(t, two(0), rack("m", "1"), rack("n", "2"))
+	p.apply(ledger.JobSubmitted{Job: related("j", 4, spec.Near{Counts: []string{"j"}, Needs: []spec.Term{{ID: "j", Topology: "rack"}}})})
+	r := p.step(ledger.NodeUsed{Name: "n", Used: spec.GPUs(1)})
+	p.expect(r, "j×4 ", "")
 }

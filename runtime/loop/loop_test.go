@@ -282,3 +282,20 @@ func TestACycleWithNothingNewDecidesNothing(t *testing.T) {
 		t.Errorf("plan %s", turn.Taken.JSON())
 	}
 }
+
+func TestAVisitorSeesTheWorldBetweenTwoTurnsAndOnce(t *testing.T) {
+	r := run(t, leaves(), clock.NewVirtual(0))
+	r.Post(gpuNode("n", 8), one("j", "root.a"))
+	r.next(t)
+	seen := make(chan int32, 2)
+	r.Visit(func(w *world.World) { seen <- w.Job("j").Placed }) // nothing else wakes the loop
+	r.next(t)
+	if placed := <-seen; placed != 1 {
+		t.Errorf("the visitor sees %d tasks of j", placed)
+	}
+	r.Post(one("k", "root.a"))
+	r.next(t)
+	if err := r.stop(); len(seen) != 0 {
+		t.Errorf("the visitor came again (%v)", err)
+	}
+}
