@@ -113,6 +113,8 @@ func TestBarsAreAsLongAsWhatTheyStandFor(t *testing.T) {
 		{"root.batch", "A100", "borrowed", 100},
 		{"root.batch", "H100", "borrowed", 50},
 		{"root.batch", "H100", "mark", -1},
+		{"root.research", "H100", "used", 50}, // its children are guaranteed as much
+		{"root.research", "H100", "borrowed", -1},
 		{"root.serving", "all GPUs", "max", 37.5},
 		{"root.serving", "all GPUs", "mark", 25},
 	} {

@@ -251,7 +251,7 @@ func (s *Snapshot) number(c *captured) {
 }
 
 func (s *Snapshot) renderQueues(c *captured) {
-	pending := c.pending()
+	pending, claims := c.pending(), c.claims()
 	s.Queues = make([]Queue, len(c.queues))
 	s.queueIx = make(map[string]int, len(c.queues))
 	for i := range c.queues {
@@ -261,7 +261,7 @@ func (s *Snapshot) renderQueues(c *captured) {
 			Share:      float64(c.shares[i]) / float64(amount.One),
 			Policies:   QueuePolicies{JobOrder: v.JobOrder, Fairness: c.fairness, Victims: v.Victims},
 			StrictFIFO: v.StrictFIFO, Fenced: v.Fenced, NoVictims: v.VictimsDisabled,
-			Resources: c.resources(i, pending[i*c.r:][:c.r]),
+			Resources: c.resources(i, pending[i*c.r:][:c.r], claims[i*c.r:][:c.r]),
 		}
 		if v.Parent != quota.None {
 			q.Parent = c.queues[v.Parent].Path
@@ -316,22 +316,39 @@ func (c *captured) pending() []amount.Amount {
 	return out
 }
 
+// claims is what each queue can count on, queue × r: its effective guarantee, else the
+// sum of those inside it (as quota.Tree.Rescale has it).
+func (c *captured) claims() []amount.Amount {
+	out := make([]amount.Amount, len(c.queues)*c.r)
+	for q := len(c.queues) - 1; q >= 0; q-- { // children come after their parents
+		for d := range c.r {
+			at := q*c.r + d
+			if g := c.effective[at]; g != quota.Unset {
+				out[at] = g
+			}
+			if up := c.queues[q].Parent; up != quota.None {
+				out[int(up)*c.r+d] = out[int(up)*c.r+d].Add(out[at])
+			}
+		}
+	}
+	return out
+}
+
 // resources lists what a queue has a bound on, uses or waits for; the root lists all
 // that the pool has.
-func (c *captured) resources(q int, pending []amount.Amount) []QueueResource {
+func (c *captured) resources(q int, pending, claims []amount.Amount) []QueueResource {
 	out := make([]QueueResource, 0, 4)
 	for d := range c.r {
 		at := q*c.r + d
 		r := QueueResource{Resource: c.names[d], Used: int64(c.used[at]), Pending: int64(pending[d])}
-		floor := amount.Amount(0)
 		if g := c.configured[at]; g != quota.Unset {
-			r.Guaranteed, r.Effective, floor = ref(g), ref(c.effective[at]), c.effective[at]
+			r.Guaranteed, r.Effective = ref(g), ref(c.effective[at])
 		}
 		if m := c.max[at]; m != amount.Max {
 			r.Max = ref(m)
 		}
 		if q != 0 { // the root has nobody to borrow from
-			r.Borrowed = int64(max(0, c.used[at].Sub(floor)))
+			r.Borrowed = int64(max(0, c.used[at].Sub(claims[d])))
 		}
 		if at := q*c.fair.R + d; d < c.fair.R && at < len(c.fair.Entitled) {
 			r.Entitled = ref(amount.Amount(c.fair.Entitled[at]))

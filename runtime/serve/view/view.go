@@ -92,8 +92,8 @@ type QueueResource struct {
 	Max       *int64 `json:"max,omitempty"`
 	Used      int64  `json:"used"`
 	Pending   int64  `json:"pending"` // asked for by tasks that wait and are not refused
-	// Borrowed is what is used above the effective guarantee, and can be reclaimed; the
-	// root borrows nothing.
+	// Borrowed is what is used above the effective guarantee, where there is none above
+	// those inside the queue, and can be reclaimed; the root borrows nothing.
 	Borrowed int64  `json:"borrowed"`
 	Entitled *int64 `json:"entitled,omitempty"` // the fairness policy's last answer
 }

@@ -82,6 +82,7 @@ func (a *app) root() *cobra.Command {
   muster check policy bin/policies/fifo.wasm`,
 			a.checkConfig(), a.checkTrace(), a.checkPolicy()),
 		a.policy(),
+		a.get(), a.explain(), a.top(),
 		a.conformance(),
 		a.scheduler(),
 		a.version())

@@ -3,15 +3,26 @@ import { el, label, quantity, svg } from "./dom.js";
 const WIDTH = 560, HEIGHT = 190, LEFT = 44, RIGHT = 8, TOP = 10, BOTTOM = 22;
 const BANDS = 7;
 
-// bands are the series that get a colour of their own: those that used most; the others
-// are one band.
-export function bands(queues) {
-  const sum = (s) => s.used.reduce((a, b) => a + b, 0);
-  const most = [...queues].sort((a, b) => sum(b) - sum(a) || (a.queue < b.queue ? -1 : 1));
-  const own = most.slice(0, most.length > BANDS + 1 ? BANDS : BANDS + 1).sort((a, b) => (a.queue < b.queue ? -1 : 1));
-  const rest = most.slice(own.length);
+// colours gives the leaves that used most, over all charts, a colour each, which is the
+// same in every chart; the others share the last one.
+export function colours(usages) {
+  const part = {};
+  for (const u of usages) {
+    const whole = Math.max(1, ...u.capacity) * Math.max(1, u.times.length);
+    for (const s of u.queues) part[s.queue] = (part[s.queue] ?? 0) + s.used.reduce((a, b) => a + b, 0) / whole;
+  }
+  const all = Object.keys(part).sort((a, b) => part[b] - part[a] || (a < b ? -1 : 1));
+  const own = all.slice(0, all.length > BANDS + 1 ? BANDS : BANDS + 1).sort();
+  return new Map(own.map((queue, i) => [queue, i]));
+}
+
+// bands are the series with a colour of their own, and all others together.
+export function bands(queues, colour) {
+  const own = queues.filter((s) => colour.has(s.queue)).map((s) => ({ ...s, colour: colour.get(s.queue) }));
+  const rest = queues.filter((s) => !colour.has(s.queue));
   if (rest.length === 0) return own;
-  return [...own, { queue: `${rest.length} others`, used: rest[0].used.map((_, i) => rest.reduce((a, s) => a + s.used[i], 0)) }];
+  const name = rest.length === 1 ? rest[0].queue : `${rest.length} others`;
+  return [...own, { queue: name, colour: BANDS, used: rest[0].used.map((_, i) => rest.reduce((a, s) => a + s.used[i], 0)) }];
 }
 
 // stack adds each band to those below it: the lower and upper edge at each time.
@@ -20,7 +31,7 @@ export function stack(list, n) {
   return list.map((s) => {
     const low = [...floor];
     s.used.forEach((v, i) => { floor[i] += v; });
-    return { queue: s.queue, used: s.used, low, high: [...floor] };
+    return { ...s, low, high: [...floor] };
   });
 }
 
@@ -57,10 +68,10 @@ function nice(most) {
 }
 
 // chart draws what the leaves used of one resource, one on top of the other.
-export function chart(u) {
+export function chart(u, colour) {
   const title = el("h3", {}, label(u.resource));
   if (u.times.length < 2) return el("div", {}, title, el("p", { class: "none" }, "samples come every five seconds"));
-  const list = stack(bands(u.queues), u.times.length);
+  const list = stack(bands(u.queues, colour), u.times.length);
   const most = Math.max(1, ...u.capacity, ...(list.length ? list[list.length - 1].high : [0]));
   const [t0, t1] = [u.times[0], u.times[u.times.length - 1]];
   const x = (i) => Math.round(10 * (LEFT + ((WIDTH - LEFT - RIGHT) * (u.times[i] - t0)) / Math.max(1, t1 - t0))) / 10;
@@ -73,7 +84,7 @@ export function chart(u) {
   for (let v = 0; v <= most; v += step) {
     drawing.append(svg("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(v), y2: y(v) }), svg("text", { x: LEFT - 6, y: y(v) + 4, "text-anchor": "end" }, quantity(u.resource, v)));
   }
-  list.forEach((s, i) => drawing.append(svg("path", { class: `area c${i}`, d: path(s, x, y, pieces), "data-queue": s.queue })));
+  list.forEach((s) => drawing.append(svg("path", { class: `area c${s.colour}`, d: path(s, x, y, pieces), "data-queue": s.queue })));
   if (u.capacity.length) drawing.append(svg("polyline", { class: "capacity", points: u.capacity.map((v, i) => `${x(i)},${y(v)}`).join(" ") }));
   drawing.append(svg("text", { x: LEFT, y: HEIGHT - 6 }, clock(t0)), svg("text", { x: WIDTH - RIGHT, y: HEIGHT - 6, "text-anchor": "end" }, clock(t1)));
   const readout = el("div", { class: "readout" }, at(last));
@@ -99,5 +110,5 @@ export function chart(u) {
     }
   });
   return el("div", {}, title, drawing, readout,
-    el("ul", { class: "legend" }, ...list.map((s, i) => el("li", {}, el("i", { class: `key c${i}` }), s.queue))));
+    el("ul", { class: "legend" }, ...list.map((s) => el("li", {}, el("i", { class: `key c${s.colour}` }), s.queue))));
 }

@@ -1,7 +1,7 @@
 // The page asks the API every two seconds and draws what has changed.
 import { ago, el, isGPU, label, quantity, replace, table } from "./dom.js";
 import { tree } from "./queues.js";
-import { chart } from "./chart.js";
+import { chart, colours } from "./chart.js";
 
 const EVERY = 2000, MANY = 40, ROWS = 100;
 const GPU = "nvidia.com/gpu";
@@ -108,7 +108,7 @@ function drawJobs() {
   replace($("reasons"), ...Object.entries(count).sort((a, b) => b[1] - a[1]).map(([code, n]) =>
     el("button", { type: "button", "aria-pressed": String(code === reason), "data-key": `reason ${code}`, click: () => { reason = reason === code ? "" : code; drawJobs(); } }, `${code} `, el("span", { class: "count" }, String(n)))));
   const list = jobs.items.filter((j) => (!reason || (j.reason?.code ?? "not tried yet") === reason) && (!state.filter || j.queue.toLowerCase().includes(state.filter)));
-  replace($("jobs"), table("Waiting jobs", [["Job"], ["Queue"], ["GPUs"], ["Waits", "n"], ["Why"]],
+  replace($("jobs"), table("Waiting jobs", [["Job"], ["Queue"], ["GPUs", "keep"], ["Waits", "n"], ["Why"]],
     list.slice(0, rows).map((j) => [link("job", j.id), j.queue, request(j), ago(j.submit, now), el("span", {}, el("span", { class: "code" }, j.reason?.code ?? "not tried yet"), ` ${(j.reason?.text ?? "").replace(`${j.reason?.code}: `, "")}`)]), "no job waits"),
   list.length > rows ? el("button", { type: "button", "data-key": "more", click: () => { rows += ROWS; drawJobs(); } }, `show more (${list.length - rows})`) : null);
 }
@@ -144,7 +144,7 @@ async function drawUsage() {
   for (const r of wanted) await ask(`usage?resource=${encodeURIComponent(r)}&since=${since}`, (body, changed) => { fresh ||= changed; charts.push(body.item); });
   if (!fresh) return;
   $("usage").dataset.of = wanted.join() + since;
-  replace($("usage"), el("div", { class: "charts" }, ...charts.map(chart)));
+  replace($("usage"), el("div", { class: "charts" }, ...charts.map((u) => chart(u, colours(charts)))));
 }
 
 // detail shows the explanation of what the address names.
