@@ -28,7 +28,7 @@ import (
 // cluster is an API server of the mind: it binds and deletes as asked, at once, and tells
 // the mirror.
 type cluster struct {
-	t    *testing.T
+	t    testing.TB
 	m    *mirror.Mirror
 	l    *loop.Loop
 	now  time.Time
@@ -75,7 +75,7 @@ func queue(name string, guaranteed, most int64) *spec.Queue {
 	return q
 }
 
-func newCluster(t *testing.T, queues ...*spec.Queue) *cluster {
+func newCluster(t testing.TB, queues ...*spec.Queue) *cluster {
 	t.Helper()
 	c := &cluster{t: t, now: time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC), pods: map[types.UID]*corev1.Pod{}, failing: map[string]error{}}
 	if len(queues) == 0 {
@@ -318,3 +318,5 @@ func (c *cluster) waiting() map[string]string {
 	}
 	return out
 }
+
+var empty act.Work

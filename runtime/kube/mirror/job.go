@@ -39,8 +39,9 @@ type slot struct {
 	// seq is how many events had been posted when the last one about the slot was: a plan
 	// that was made knowing fewer does not count for it.
 	seq uint64
-	// issued is the pod that Act was asked to bind.
-	issued *pod
+	// issued is the pod that Act was asked to bind, issuedOn the node.
+	issued   *pod
+	issuedOn *node
 	// keep is until when the place is kept for a pod that does not exist (yet), zero if
 	// it is not.
 	keep time.Time

@@ -173,15 +173,20 @@ func (m *Mirror) Flush() {
 
 func (m *Mirror) flush() {
 	m.recount()
-	for _, n := range sortedKeys(m.stale, func(n *node) string { return n.name }) {
-		m.reconcileNode(n)
-	}
-	clear(m.stale)
+	m.reconcileNodes()
 	for _, j := range sortedKeys(m.dirty, func(j *job) string { return j.id }) {
 		m.reconcile(j)
 	}
 	clear(m.dirty)
+	m.reconcileNodes() // on which pods have become ours, or turned out not to be
 	m.send()
+}
+
+func (m *Mirror) reconcileNodes() {
+	for _, n := range sortedKeys(m.stale, func(n *node) string { return n.name }) {
+		m.reconcileNode(n)
+	}
+	clear(m.stale)
 }
 
 // send posts the batch and hands its work over.

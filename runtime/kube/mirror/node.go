@@ -3,11 +3,11 @@ package mirror
 import (
 	"fmt"
 	"maps"
+	"reflect"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/musterhq/muster/builtin/spec"
 	"github.com/musterhq/muster/runtime/kube/act"
@@ -20,6 +20,7 @@ import (
 type node struct {
 	name    string
 	obj     *corev1.Node // nil: not there
+	read    *corev1.Node // as it was last looked at
 	posted  *spec.Node   // as the ledger knows it, nil if it does not
 	foreign ledger.NodeUsed
 	// problems are why it takes no new pods.
@@ -91,7 +92,7 @@ func (m *Mirror) reconcileNode(n *node) {
 	case n.obj == nil && n.posted != nil:
 		m.clear(n)
 		m.post(ledger.NodeRemoved{Name: n.name})
-		n.posted, n.foreign = nil, ledger.NodeUsed{Name: n.name}
+		n.posted, n.read, n.foreign = nil, nil, ledger.NodeUsed{Name: n.name}
 	case n.obj != nil:
 		m.postNode(n)
 	}
@@ -105,9 +106,13 @@ func (m *Mirror) reconcileNode(n *node) {
 }
 
 func (m *Mirror) postNode(n *node) {
+	if n.obj == n.read {
+		return
+	}
+	n.read = n.obj
 	s, problems := pods.Node(n.obj, m.o.PodOptions)
 	n.problems = problems
-	if n.posted != nil && cmp.Equal(*n.posted, s) {
+	if n.posted != nil && reflect.DeepEqual(*n.posted, s) {
 		return
 	}
 	fresh := n.posted == nil
@@ -146,7 +151,7 @@ func (m *Mirror) clear(n *node) {
 func (m *Mirror) postForeign(n *node) {
 	var others []*corev1.Pod
 	for _, p := range n.pods {
-		if !p.ours || p.slot == nil {
+		if !p.ours || p.job == nil || p.job.trouble != nil && p.slot == nil {
 			others = append(others, p.obj)
 		}
 	}
@@ -154,7 +159,7 @@ func (m *Mirror) postForeign(n *node) {
 	if len(others) > 0 {
 		now.Used, now.Counts, now.Avoids = pods.Foreign(others, m.terms)
 	}
-	if cmp.Equal(now.Used, n.foreign.Used) && maps.Equal(now.Counts, n.foreign.Counts) && maps.Equal(now.Avoids, n.foreign.Avoids) {
+	if slices.Equal(now.Used, n.foreign.Used) && maps.Equal(now.Counts, n.foreign.Counts) && maps.Equal(now.Avoids, n.foreign.Avoids) {
 		return
 	}
 	n.foreign = now

@@ -72,7 +72,7 @@ func (m *Mirror) Sweep() {
 		return
 	}
 	now := m.o.Now()
-	for _, j := range sortedJobs(m.jobs) {
+	for _, j := range m.jobs { //muster:anyorder each for itself
 		if m.due(j, now) {
 			m.mark(j)
 		}

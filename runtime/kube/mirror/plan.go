@@ -97,7 +97,7 @@ func (m *Mirror) issue(s *slot) (act.Bind, bool) {
 	if p == nil || p.node() != "" || s.issued == p || n == nil {
 		return act.Bind{}, false
 	}
-	s.issued = p
+	s.issued, s.issuedOn = p, n
 	n.issued[p.obj.UID] = p
 	return act.Bind{
 		Pod: p.id(), Task: s.index, Node: s.node, Claims: p.task.Bind,
@@ -110,10 +110,8 @@ func (m *Mirror) unissue(s *slot) {
 	if s.issued == nil {
 		return
 	}
-	for _, n := range m.nodes { //muster:anyorder it is in one of them
-		delete(n.issued, s.issued.obj.UID)
-	}
-	s.issued = nil
+	delete(s.issuedOn.issued, s.issued.obj.UID)
+	s.issued, s.issuedOn = nil, nil
 }
 
 // issueKept binds a pod that took a slot whose place is kept.

@@ -33,6 +33,11 @@ func (m *Mirror) reconcile(j *job) {
 	j.renew()
 	m.inform(j)
 	if !m.resolve(j) {
+		for p := range j.pods { // what runs of it counts as a stranger's
+			if p.on != nil {
+				m.stale[p.on] = true
+			}
+		}
 		m.tellAll(j)
 		return
 	}
