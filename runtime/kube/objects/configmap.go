@@ -59,6 +59,13 @@ func (c *ConfigMap) failed(_ context.Context, _ *cache.Reflector, err error) {
 	c.changed()
 }
 
+// Failed says whether the last try to read it went wrong.
+func (c *ConfigMap) Failed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err != nil
+}
+
 // Run follows the ConfigMap until ctx ends.
 func (c *ConfigMap) Run(ctx context.Context) {
 	var both sync.WaitGroup

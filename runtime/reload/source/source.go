@@ -83,6 +83,9 @@ type Options struct {
 	// Dir is the folder that file names are relative to.
 	Dir string
 	OCI oci.Options
+	// ConfigMap reads the keys of a ConfigMap; nil means that there is no cluster. What
+	// it fails with is a *reason.Error.
+	ConfigMap func(ctx context.Context, namespace, name string) (map[string][]byte, error)
 }
 
 // Fetch reads what a source holds now. pin, if it is not empty, is asked of a registry
@@ -97,8 +100,12 @@ func Fetch(ctx context.Context, s wanted.Source, pin string, opt Options) (*Arti
 		a, err = fetchFolder(opt.path(s.At))
 	case wanted.FromOCI, wanted.FromLayout:
 		a, err = fetchOCI(ctx, s, pin, opt)
+	case wanted.FromConfigMap:
+		a, err = fetchConfigMap(ctx, s.At, opt)
+	case wanted.FromInline:
+		a = inline(s)
 	default:
-		err = reason.New(reason.NotFound, s.String(), "kinds are file, folder, oci and layout", "no such kind of source")
+		err = reason.New(reason.NotFound, s.String(), "kinds are file, folder, oci, layout, configmap and inline", "no such kind of source")
 	}
 	if err != nil {
 		return nil, err

@@ -401,7 +401,7 @@ func (rd *reader) allowed(n node, t *Trust) {
 		return
 	}
 	kind, _, _ := strings.Cut(a.Match, ":")
-	known := slices.Contains([]SourceKind{FromFile, FromFolder, FromOCI, FromLayout}, SourceKind(kind))
+	known := slices.Contains([]SourceKind{FromFile, FromFolder, FromOCI, FromLayout, FromConfigMap, FromInline}, SourceKind(kind))
 	if !known && strings.Trim(a.Match, "*") != "" || a.Match == "" || len(a.Match) > 512 || strings.Count(a.Match, "*") > 8 {
 		rd.errorf(n.at, CodePattern, "write oci:registry.example/policies/* or file:**", "%.80q is not a pattern of sources", a.Match)
 		return

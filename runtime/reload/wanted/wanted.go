@@ -66,6 +66,11 @@ const (
 	FromFolder SourceKind = "folder" // the newest module in it, or rules
 	FromOCI    SourceKind = "oci"    // REGISTRY/REPOSITORY:TAG or @sha256:…
 	FromLayout SourceKind = "layout" // FOLDER:TAG, an OCI image layout
+
+	// Of policies that are objects of a cluster; policies.yaml has none of these, but its
+	// trust section may speak of them.
+	FromConfigMap SourceKind = "configmap" // NAMESPACE/NAME or NAMESPACE/NAME/KEY
+	FromInline    SourceKind = "inline"    // NAME of the object, rules as its text
 )
 
 // Source is where a policy comes from. File names are relative to policies.yaml.
@@ -74,6 +79,8 @@ type Source struct {
 	At   string     `json:"at"`
 	// PlainHTTP allows http to a registry on this machine.
 	PlainHTTP bool `json:"plainHTTP,omitempty"`
+	// Text has the rules of FromInline.
+	Text string `json:"-"`
 }
 
 // String is kind and place, with a file name in its shortest form, so that no ".." gets
