@@ -188,11 +188,14 @@ func TestWhatValuesChange(t *testing.T) {
 		set  []string
 		want func(all []object) bool
 	}{
-		"nothing may be deleted past a budget unless somebody said so": {nil, func(all []object) bool {
-			return !grants(all, "", "pods", "delete")
+		"who respects budgets in any case may delete no pod": {[]string{"preemption.respectBudgets=true"}, func(all []object) bool {
+			return !grants(all, "", "pods", "delete") && strings.Contains(args(all), "--respect-budgets")
 		}},
-		"overrideBudgets lets pods be deleted": {[]string{"rbac.overrideBudgets=true"}, func(all []object) bool {
-			return grants(all, "", "pods", "delete")
+		"a guarantee comes before a budget unless somebody says otherwise": {nil, func(all []object) bool {
+			return grants(all, "", "pods", "delete") && !strings.Contains(args(all), "--respect-budgets")
+		}},
+		"a certificate is mounted and served with": {[]string{"tls.secretName=cert"}, func(all []object) bool {
+			return strings.Contains(args(all), "--tls-cert=/etc/muster/tls/tls.crt --tls-key=/etc/muster/tls/tls.key")
 		}},
 		"the aliases reach the flag": {[]string{"schedulerNames={muster,yunikorn}"}, func(all []object) bool {
 			return strings.Contains(args(all), "--scheduler-names=muster,yunikorn")
