@@ -203,6 +203,7 @@ func (m *Mirror) seat(j *job) {
 			s = j.add(p.member.Group, p.key, p.task, p.member.Leader)
 		}
 		s.pod, p.slot, s.ended, s.had = p, s, false, true
+		s.chunk.leader = s.chunk.leader || p.member.Leader
 		if p.on != nil { // it counted as a stranger until now
 			m.stale[p.on] = true
 		}
