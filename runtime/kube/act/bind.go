@@ -73,12 +73,15 @@ func (r *unitRun) bind(ctx context.Context, b *Bind) result {
 	}
 }
 
-// look reads the pod and says how the bind ended, if it has.
+// look reads the pod and says how the bind ended, if it has. It asks until it gets an
+// answer: whoever hears that a pod is not bound may give its place to another.
 func (r *unitRun) look(ctx context.Context, b *Bind) (res result, settled bool) {
 	var pod *corev1.Pod
-	err := r.a.persist(ctx, r.turn, func(ctx context.Context) (err error) {
-		pod, err = r.a.api.CoreV1().Pods(b.Pod.Namespace).Get(ctx, b.Pod.Name, metav1.GetOptions{})
-		return err
+	err := r.a.again(ctx, forever, func() error {
+		return r.a.call(ctx, r.turn(), func(ctx context.Context) (err error) {
+			pod, err = r.a.api.CoreV1().Pods(b.Pod.Namespace).Get(ctx, b.Pod.Name, metav1.GetOptions{})
+			return err
+		})
 	})
 	switch {
 	case apierrors.IsNotFound(err):

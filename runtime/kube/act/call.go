@@ -2,6 +2,7 @@ package act
 
 import (
 	"context"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -12,6 +13,8 @@ import (
 const (
 	backoffMin = 50 * time.Millisecond
 	backoffMax = 5 * time.Second
+
+	forever = time.Duration(math.MaxInt64)
 )
 
 // call makes one request when it is its turn and the gate lets it pass, and tells the

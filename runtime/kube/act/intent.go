@@ -73,6 +73,7 @@ func (r *unitRun) write(ctx context.Context, name, data string) error {
 		},
 		Data: map[string]string{intentKey: data},
 	}
+	r.unit.Records = append(r.unit.Records, name) // even a failed attempt may have written it
 	err := r.a.persist(ctx, r.turn, func(ctx context.Context) error {
 		_, err := r.a.api.CoreV1().ConfigMaps(r.a.opts.Namespace).Create(ctx, record, metav1.CreateOptions{})
 		return err
@@ -81,7 +82,6 @@ func (r *unitRun) write(ctx context.Context, name, data string) error {
 		return err
 	}
 	r.a.stats.intents.Add(1)
-	r.unit.Records = append(r.unit.Records, name)
 	return nil
 }
 
