@@ -125,6 +125,10 @@ func (w *witness) node(state *world.World, n world.NodeIx) {
 	for _, e := range state.Capacity(n) {
 		free[e.Dim] = e.Amount
 	}
+	others, held := state.ForeignUse(n)
+	for _, e := range others {
+		free[e.Dim] -= e.Amount
+	}
 	running := append([]amount.Amount(nil), free...)
 	dev, busy := make([]int32, nd.Devices), make([]int32, nd.Devices)
 	for _, t := range state.TasksOn(n) {
@@ -149,7 +153,7 @@ func (w *witness) node(state *world.World, n world.NodeIx) {
 		}
 	}
 	for d := range free {
-		if running[d] < 0 {
+		if foreign, _ := others.Get(amount.Dim(d)); running[d] < min(0, -foreign) { // others ask nobody
 			w.note("%s runs %d too much of %s", nd.Name, -running[d], state.Res.Name(amount.Dim(d)))
 		}
 		if free[d] != state.Free(n)[d] {
@@ -157,6 +161,9 @@ func (w *witness) node(state *world.World, n world.NodeIx) {
 		}
 	}
 	for i := range dev {
+		if held&(1<<i) != 0 {
+			dev[i] += 1000
+		}
 		if busy[i] > 1000 {
 			w.note("%s runs %d thousandths on device %d", nd.Name, busy[i], i)
 		}

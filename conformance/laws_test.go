@@ -113,6 +113,11 @@ func (h how) changed(ev ledger.Event) ledger.Event {
 			e.Node.Name = h.rename(e.Node.Name)
 		}
 		return e
+	case ledger.NodeUsed:
+		if h.rename != nil {
+			e.Name = h.rename(e.Name)
+		}
+		return e
 	case ledger.NodeRemoved:
 		if h.rename != nil {
 			e.Name = h.rename(e.Name)

@@ -111,6 +111,9 @@ func (w *writer) newNode() ledger.Event {
 		Capacity: spec.GPUs(rapid.SampledFrom([]int64{4, 8, 8, 3, 0}).Draw(w.t, "gpus")).Set("cpu", amount.Amount(rapid.SampledFrom([]int64{16, 32, 6}).Draw(w.t, "cpu")*1000)),
 		GPUType:  rapid.SampledFrom(gpuTypes).Draw(w.t, "type"),
 	}
+	if zone := rapid.SampledFrom([]string{"1", "2", ""}).Draw(w.t, "zone"); zone != "" {
+		n.Labels = map[string]string{"zone": zone}
+	}
 	w.nodes = append(w.nodes, n.Name)
 	w.touched[n.Name] = true
 	return ledger.NodeAdded{Node: n}
@@ -151,7 +154,29 @@ func (w *writer) group() spec.TaskGroup {
 	if w.sometimes("typed", 4) {
 		g.GPUTypes = []string{"H100"}
 	}
+	if w.sometimes("near", 4) {
+		g.Near = w.near()
+	}
 	return g
+}
+
+// near is one of the ways in which tasks stand to others: apart, spread, all in one
+// zone, or with others; and with any of them to those that are there already.
+func (w *writer) near() spec.Near {
+	id := rapid.SampledFrom([]string{"s", "t"}).Draw(w.t, "term")
+	of := spec.Term{ID: id, Topology: rapid.SampledFrom([]string{"", "zone"}).Draw(w.t, "topology")}
+	n := spec.Near{Counts: []string{id}}
+	switch rapid.IntRange(0, 4).Draw(w.t, "relation") {
+	case 0:
+		n.Avoids = []spec.Term{of}
+	case 1:
+		n.Spread = []spec.Spread{{Term: of, MaxSkew: 1, Self: true}}
+	case 2:
+		n.Needs = []spec.Term{of}
+	case 3:
+		n.Counts, n.Needs = nil, []spec.Term{of}
+	}
+	return n
 }
 
 func (w *writer) step() step {
@@ -189,7 +214,7 @@ func commuting(events []ledger.Event) []ledger.Event {
 
 // event draws one event; nil if what it wants to touch was touched already.
 func (w *writer) event() ledger.Event {
-	kind := rapid.SampledFrom(strings.Fields("submit submit submit submit finish task lose release priority saved fail add queues")).Draw(w.t, "event")
+	kind := rapid.SampledFrom(strings.Fields("submit submit submit submit finish task lose release priority saved fail add queues others")).Draw(w.t, "event")
 	switch kind {
 	case "submit":
 		return w.newJob()
@@ -202,6 +227,11 @@ func (w *writer) event() ledger.Event {
 		return nil
 	case "queues":
 		return w.newTree()
+	case "others":
+		if n, ok := pick(w, "node", w.nodes); ok {
+			return w.others(n)
+		}
+		return nil
 	}
 	j, ok := pick(w, "job", w.jobIDs())
 	if !ok {
@@ -221,6 +251,17 @@ func (w *writer) event() ledger.Event {
 		return ledger.Saved{Job: j}
 	}
 	return ledger.JobPriority{ID: j, Priority: rapid.Int64Range(0, 2).Draw(w.t, "new priority")}
+}
+
+// others use a node. GPUs are left out: which devices they are taken to hold depends on
+// which are free just then, and so on the order of the events of an instant.
+func (w *writer) others(node string) ledger.Event {
+	e := ledger.NodeUsed{Name: node, Used: spec.Resources{{Name: "cpu", Amount: amount.Amount(rapid.Int64Range(0, 8).Draw(w.t, "cpu") * 1000)}}}
+	e.Counts = map[string]int32{"s": rapid.Int32Range(0, 2).Draw(w.t, "count")}
+	if w.sometimes("they avoid", 2) {
+		e.Avoids = map[spec.Term]int32{{ID: "t", Topology: "zone"}: 1}
+	}
+	return e
 }
 
 // newTree changes settings of the queues but not which there are.
