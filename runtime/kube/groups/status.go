@@ -57,7 +57,7 @@ func NewStatus(o StatusOptions) *Status {
 	}
 	return &Status{
 		o: o, states: map[Key]State{},
-		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[Key](time.Second, 2*time.Minute)),
+		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[Key](100*time.Millisecond, 2*time.Minute)),
 	}
 }
 
