@@ -60,3 +60,44 @@ func BenchmarkRead(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkRestart reads 20,000 running pods and 5,000 nodes into an empty registry: one
+// op is a whole restart.
+func BenchmarkRestart(b *testing.B) {
+	list := workers(20000, true)
+	for i, p := range list { // 40 clusters of 500 workers
+		name := fmt.Sprintf("train-%d", i/500)
+		p.Labels["ray.io/cluster"], p.Labels["applicationId"] = name, name
+		p.Spec.Affinity.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution[0].LabelSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"ray.io/cluster": name}}
+		p.Spec.TopologySpreadConstraints[0].LabelSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"ray.io/cluster": name}}
+	}
+	for b.Loop() {
+		terms := pods.NewTerms(pods.Options{}, func(string) *corev1.Namespace { return nil })
+		for _, p := range list {
+			pods.Read(p, noObjects{}, terms)
+		}
+		for i := range 5000 {
+			n := nodeOf(fmt.Sprint(i), map[string]string{"zone": "a", "nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"})
+			n.Status.Allocatable = corev1.ResourceList{"cpu": resource.MustParse("192"), "memory": resource.MustParse("2Ti"), "pods": resource.MustParse("110"), "nvidia.com/gpu": resource.MustParse("8")}
+			pods.Node(n, pods.Options{})
+		}
+	}
+}
+
+// BenchmarkCounts counts a pod among 1,000 terms of other applications.
+func BenchmarkCounts(b *testing.B) {
+	terms := pods.NewTerms(pods.Options{}, func(string) *corev1.Namespace { return nil })
+	for i, p := range workers(1000, true) {
+		p.Labels["app"] = fmt.Sprint(i)
+		p.Spec.Affinity.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution[0].LabelSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": fmt.Sprint(i)}}
+		pods.Read(p, noObjects{}, terms)
+	}
+	p := workers(1, false)[0]
+	p.Labels["app"] = "7"
+	b.ReportAllocs()
+	for b.Loop() {
+		if len(terms.Counts(p)) != 2 {
+			b.Fatal(terms.Counts(p))
+		}
+	}
+}

@@ -35,7 +35,11 @@ func (t *Terms) recall(pod *corev1.Pod, hash uint64) (*memo, bool) {
 	}
 	t.hold(uid(pod), m.used)
 	if m.epoch != t.epoch {
-		m.task.Near.Counts, m.epoch = t.Counts(pod), t.epoch
+		if now := t.Counts(pod); !slices.Equal(now, m.task.Near.Counts) {
+			m.task.Near.Counts = now
+			m.task.shape = m.task.shapeOf()
+		}
+		m.epoch = t.epoch
 	}
 	return m, true
 }

@@ -65,7 +65,7 @@ var changes = []func(p *corev1.Pod){
 
 // story is what Read said, in a form that can be compared.
 func story(task pods.Task, problems []pods.Problem) string {
-	return fmt.Sprintf("%v %v %s %+v %v %+v", task.Request, task.GPUTypes, task.Where.Key(), task.Near, task.Bind, problems)
+	return fmt.Sprintf("%s %v %v %s %+v %v %+v", task.Shape(), task.Request, task.GPUTypes, task.Where.Key(), task.Near, task.Bind, problems)
 }
 
 func TestAPodIsReadAlikeWhateverWasReadBefore(t *testing.T) {
@@ -112,5 +112,18 @@ func TestEachChangeOfAPodIsSeenThroughTheMemory(t *testing.T) {
 		if got != want {
 			t.Errorf("change %d is not seen:\ngot  %s\nwant %s", i, got, want)
 		}
+	}
+}
+
+func TestADeletedPodIsNotTakenForOneThatRuns(t *testing.T) {
+	cl := &cluster{}
+	terms := cl.terms()
+	p := podOf(t, "containers: []\ntopologySpreadConstraints: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: DoNotSchedule, labelSelector: {}}]")
+	runs, _ := pods.Read(p, cl, terms)
+	p = p.DeepCopy()
+	p.DeletionTimestamp = &metav1.Time{}
+	leaves, _ := pods.Read(p, cl, terms)
+	if len(runs.Near.Counts) != 1 || len(leaves.Near.Counts) != 0 || runs.Shape() == leaves.Shape() {
+		t.Errorf("counts for %v, then %v", runs.Near.Counts, leaves.Near.Counts)
 	}
 }

@@ -419,4 +419,10 @@ func TestTermsHaveTheSameNamesWhateverCameBefore(t *testing.T) {
 	if x.Near.Needs[0] != y.Near.Needs[0] {
 		t.Errorf("one set of pods has two names: %v %v", x.Near.Needs, y.Near.Needs)
 	}
+	const p, q = "{topologyKey: zone, labelSelector: {matchLabels: {p: '1'}}}", "{topologyKey: zone, labelSelector: {matchLabels: {q: '1'}}}"
+	x, _ = pods.Read(named("c", podOf(t, affine("podAffinity", p+","+q)), nil), cl, one)
+	y, _ = pods.Read(named("d", podOf(t, affine("podAffinity", q+","+p+","+q)), nil), cl, two)
+	if len(y.Near.Needs) != 1 || x.Near.Needs[0] != y.Near.Needs[0] {
+		t.Errorf("the order of terms matters: %v %v", x.Near.Needs, y.Near.Needs)
+	}
 }

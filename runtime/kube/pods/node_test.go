@@ -181,3 +181,22 @@ func TestStatesOfAPod(t *testing.T) {
 		t.Error("a state is seen that is not there")
 	}
 }
+
+func TestGatesAsFlagsWriteThem(t *testing.T) {
+	for text, want := range map[string]pods.Gate{
+		"condition:example.com/Warm": {Condition: "example.com/Warm"},
+		"label:image-cache=warm":     {Label: "image-cache", Value: "warm"},
+		"label:image-cache":          {Label: "image-cache"},
+		"annotation:checked=by=us":   {Annotation: "checked", Value: "by=us"},
+		"no-taint:example.com/boot":  {NoTaint: "example.com/boot"},
+	} {
+		if got, err := pods.ParseGate(text); err != nil || got != want {
+			t.Errorf("%q is %+v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "condition", "condition:", "condition:a=True", "label:=x", "label:x=", "no-taint:a=b", "taint:x"} {
+		if g, err := pods.ParseGate(text); err == nil {
+			t.Errorf("%q is read as %+v", text, g)
+		}
+	}
+}

@@ -46,11 +46,15 @@ type Task struct {
 	// Bind lists the claims (namespace/name) that must be bound to the chosen node before
 	// the pod is: those of WaitForFirstConsumer classes.
 	Bind []string
+
+	shape string
 }
 
-// Shape tells tasks apart that the core must tell apart: tasks of equal shape can be in one
-// task group. Bind is no part of it.
-func (t *Task) Shape() string {
+// Shape tells tasks apart that the core must tell apart: tasks of equal shape, as Read
+// returned them, can be in one task group. Bind is no part of it.
+func (t *Task) Shape() string { return t.shape }
+
+func (t *Task) shapeOf() string {
 	text, err := json.Marshal(struct {
 		Request  spec.Resources
 		GPUTypes []string

@@ -55,6 +55,7 @@ func (t *Terms) read(pod *corev1.Pod, o Objects) (task Task, used []string, prob
 	if gpus, _ := task.Request.Get(amount.GPUName); gpus > 0 {
 		task.GPUTypes = t.opts.gpuTypes(pod)
 	}
+	task.shape = task.shapeOf()
 	return task, n.used, problems
 }
 

@@ -256,6 +256,18 @@ func verdictOf(w spec.Where, n *corev1.Node) string {
 	return w.Refuses(n.Name)
 }
 
+func TestTaintsAreReadByEffect(t *testing.T) {
+	where := mustRead(t, podOf(t, "containers: []\ntolerations: [{key: a, operator: Exists, effect: NoSchedule}]"), &cluster{}).Where
+	for taint, want := range map[spec.Taint]string{
+		{Key: "x", Effect: "PreferNoSchedule"}: "", {Key: "x"}: "taint",
+		{Key: "a"}: "", {Key: "a", Effect: "NoSchedule"}: "", {Key: "a", Effect: "NoExecute"}: "taint",
+	} {
+		if got := where.Misfit(&spec.Node{Taints: []spec.Taint{taint}}); got != want {
+			t.Errorf("%+v: got %q, want %q", taint, got, want)
+		}
+	}
+}
+
 func TestEqualRestrictionsHaveEqualKeys(t *testing.T) {
 	a := mustRead(t, podOf(t, `
 containers: []
