@@ -65,6 +65,8 @@ type Options struct {
 	GroupOpt groups.Options
 	Waits    mirror.Waits
 	Log      *slog.Logger
+	// Tree hears of every tree of queues that holds from now on; nil hears nothing.
+	Tree func(*spec.Tree)
 	// Leading is called when this replica has come to lead, before the first decision.
 	// What it starts must end with ctx.
 	Leading func(ctx context.Context, l Leader) error
@@ -263,7 +265,12 @@ func (s *Scheduler) apply(t *spec.Tree) error {
 	return nil
 }
 
-func (s *Scheduler) setTree(t *spec.Tree) { s.tree, s.router = t, route.New(*t) }
+func (s *Scheduler) setTree(t *spec.Tree) {
+	s.tree, s.router = t, route.New(*t)
+	if s.o.Tree != nil {
+		s.o.Tree(t)
+	}
+}
 
 // set is what decides now: what is loaded, on top of what is built in.
 func (s *Scheduler) set() cycle.Set {

@@ -38,11 +38,11 @@ func TestOthersPodsAreNeitherTouchedNorForgotten(t *testing.T) {
 	c.expect("a b")
 }
 
-const two = `[{"name":"head","minMember":1,"minResource":{"cpu":"1","nvidia.com/gpu":"0"}},{"name":"worker","minMember":2,"minResource":{"cpu":"1","nvidia.com/gpu":"1"}}]`
+const two = `[{"name":"headgroup","minMember":1,"minResource":{"cpu":"1","nvidia.com/gpu":"0"}},{"name":"worker","minMember":2,"minResource":{"cpu":"1","nvidia.com/gpu":"1"}}]`
 
 // ray makes a pod as KubeRay does for YuniKorn.
 func (c *cluster) ray(job, group, name string, gpus int) *corev1.Pod {
-	kind := map[bool]string{true: "head", false: "worker"}[group == "head"]
+	kind := map[bool]string{true: "head", false: "worker"}[group == "headgroup"]
 	return c.pod(name, gpus, of("yunikorn"), owned("RayCluster", job), label("applicationId", job), label("queue", "root.a"),
 		label("ray.io/node-type", kind), annotation("yunikorn.apache.org/task-group-name", group), annotation("yunikorn.apache.org/task-groups", two))
 }
@@ -51,7 +51,7 @@ func TestADeclaredGangHoldsPlacesForPodsToCome(t *testing.T) {
 	c := newCluster(t)
 	c.nodes(1, 2)
 	c.begin()
-	c.ray("j", "head", "j-head", 0)
+	c.ray("j", "headgroup", "j-head", 0)
 	c.expect("j-head")
 	c.pod("small", 1) // may not have the workers' places
 	c.expect("j-head")
@@ -64,7 +64,7 @@ func TestADeclaredGangThatNeverComesGivesItsPlacesUp(t *testing.T) {
 	c := newCluster(t)
 	c.nodes(1, 2)
 	c.begin()
-	c.ray("j", "head", "j-head", 0)
+	c.ray("j", "headgroup", "j-head", 0)
 	c.pod("small", 1)
 	c.expect("j-head")
 	c.pass(15*time.Minute + 2*time.Second)
@@ -75,7 +75,7 @@ func TestAGangThatDoesNotFitStartsNoPod(t *testing.T) {
 	c := newCluster(t)
 	c.nodes(1, 1)
 	c.begin()
-	c.ray("j", "head", "j-head", 0)
+	c.ray("j", "headgroup", "j-head", 0)
 	c.ray("j", "worker", "j-w1", 1)
 	c.ray("j", "worker", "j-w2", 1)
 	c.expect("")
@@ -90,7 +90,7 @@ func TestMoreWorkersJoinAsSurplusAndLeaveAgain(t *testing.T) {
 	c := newCluster(t)
 	c.nodes(1, 4)
 	c.begin()
-	c.ray("j", "head", "j-head", 0)
+	c.ray("j", "headgroup", "j-head", 0)
 	for i := range 4 {
 		c.ray("j", "worker", fmt.Sprint("j-w", i), 1)
 	}
@@ -111,7 +111,7 @@ func TestAWorkerThatDiesIsReplacedBeforeAnyOtherJobGetsItsPlace(t *testing.T) {
 	c := newCluster(t)
 	c.nodes(1, 2)
 	c.begin()
-	c.ray("j", "head", "j-head", 0)
+	c.ray("j", "headgroup", "j-head", 0)
 	c.ray("j", "worker", "j-w1", 1)
 	w2 := c.ray("j", "worker", "j-w2", 1)
 	c.pod("small", 1)
@@ -133,7 +133,7 @@ func TestAPodLargerThanDeclaredGetsAPlaceOfItsOwnSize(t *testing.T) {
 	c := newCluster(t)
 	c.nodes(2, 2)
 	c.begin()
-	c.ray("j", "head", "j-head", 0)
+	c.ray("j", "headgroup", "j-head", 0)
 	c.settle()
 	c.ray("j", "worker", "j-w1", 2) // an autoscaler's sidecar, an init container…
 	c.ray("j", "worker", "j-w2", 2)
@@ -174,7 +174,7 @@ func TestAnEvictedGangComesBackWhole(t *testing.T) {
 			c.ray("j", g, p.Name+"x", int(gpus.Value()))
 		}
 	}
-	c.ray("j", "head", "h", 0)
+	c.ray("j", "headgroup", "h", 0)
 	c.ray("j", "worker", "w", 1)
 	c.ray("j", "worker", "v", 1)
 	c.expect("h v w")
@@ -192,7 +192,7 @@ func TestAnEvictedGangComesBackWhole(t *testing.T) {
 func TestAfterARestartNothingMovesAndGangsAreFinishedWhereTheyWereMeantToBe(t *testing.T) {
 	c := newCluster(t)
 	c.nodes(3, 1)
-	h := c.ray("j", "head", "h", 0)
+	h := c.ray("j", "headgroup", "h", 0)
 	c.change(h, on("n2"))
 	w := c.ray("j", "worker", "w", 1)
 	c.change(w, on("n2"))
@@ -210,7 +210,7 @@ func TestWithoutARecordAHalfBoundGangIsCompletedFirst(t *testing.T) {
 	c := newCluster(t)
 	c.nodes(2, 1)
 	c.pod("small", 1)
-	h := c.ray("j", "head", "h", 0)
+	h := c.ray("j", "headgroup", "h", 0)
 	c.change(h, on("n0"))
 	w := c.ray("j", "worker", "w", 1)
 	c.change(w, on("n0"))
@@ -222,7 +222,7 @@ func TestWithoutARecordAHalfBoundGangIsCompletedFirst(t *testing.T) {
 func TestAHalfBoundGangThatCannotBeCompletedIsTakenOffWhole(t *testing.T) {
 	c := newCluster(t)
 	c.nodes(1, 1)
-	h := c.ray("j", "head", "h", 0)
+	h := c.ray("j", "headgroup", "h", 0)
 	c.change(h, on("n0"))
 	w := c.ray("j", "worker", "w", 1)
 	c.change(w, on("n0"))
@@ -239,7 +239,7 @@ func TestABindThatFailsIsDecidedAnewAndTheGangStaysWhole(t *testing.T) {
 	c.nodes(3, 1)
 	c.begin()
 	c.failing["j-w2"] = fmt.Errorf("no route to host")
-	c.ray("j", "head", "j-head", 0)
+	c.ray("j", "headgroup", "j-head", 0)
 	c.ray("j", "worker", "j-w1", 1)
 	c.ray("j", "worker", "j-w2", 1)
 	c.expect("j-head j-w1")
@@ -253,7 +253,7 @@ func TestANodeThatGoesTakesOnlyItsOwnPods(t *testing.T) {
 	c.node("n0", 1)
 	c.begin()
 	c.pod("first", 0) // keeps n0 from being wholly free: the head goes to it
-	c.ray("j", "head", "h", 0)
+	c.ray("j", "headgroup", "h", 0)
 	c.settle()
 	c.node("n1", 1)
 	c.ray("j", "worker", "w", 1)

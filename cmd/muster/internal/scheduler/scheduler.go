@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
 
 	"github.com/musterhq/muster/builtin/cycle"
 	"github.com/musterhq/muster/runtime/kube"
@@ -65,6 +66,7 @@ func Run(ctx context.Context, o Options) error {
 		}
 		o.Identity = fmt.Sprintf("%s_%d", host, os.Getpid())
 	}
+	klog.SetSlogLogger(o.Log.With("from", "client-go"))
 	p := &process{o: o}
 	if err := p.connect(config); err != nil {
 		return err
@@ -137,7 +139,7 @@ func (p *process) connect(config *rest.Config) error {
 				OnChange: func(k groups.Key, _ *groups.PodGroup) { changed(k) },
 			})
 		},
-		Leading: p.leading,
+		Tree: p.policy.setTree, Leading: p.leading,
 	})
 	if err != nil {
 		return err
