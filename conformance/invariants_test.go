@@ -17,6 +17,9 @@ type witness struct {
 	// highest is what each queue used at the last look: a max that is lowered
 	// below it evicts nobody, but the queue must not grow.
 	highest map[string]amount.Amount
+	// cut has the jobs that gave up a place which was kept for one of them: others took
+	// what it needs, and the rest goes on without it until there is room.
+	cut map[string]bool
 }
 
 func (w *witness) note(format string, args ...any) {
@@ -29,6 +32,11 @@ func (w *witness) look(t loop.Turn) {
 	w.queues(state, now)
 	w.limits(state, now)
 	w.highest = now
+	for _, e := range t.Taken.Events {
+		if e.Code == plan.EventExpired {
+			w.cut[e.Job] = true
+		}
+	}
 	for _, j := range state.Jobs() {
 		w.job(j)
 	}
@@ -95,7 +103,7 @@ func below(tree *quota.Tree, q, top quota.Q) bool {
 	return false
 }
 
-// job: a gang is whole or absent, and what a job counts is what its tasks say.
+// job: a gang is whole or absent, but for places that were cut, and what a job counts is what its tasks say.
 func (w *witness) job(j *world.Job) {
 	placed, waiting := int32(0), int32(0)
 	for i := range j.Tasks {
@@ -109,7 +117,9 @@ func (w *witness) job(j *world.Job) {
 	if placed != j.Placed || waiting != j.Waiting {
 		w.note("%s counts %d placed and %d waiting, its tasks %d and %d", j.Spec.ID, j.Placed, j.Waiting, placed, waiting)
 	}
-	if missing := j.GangMissing(); placed > 0 && missing > 0 {
+	if !j.Incomplete() {
+		delete(w.cut, j.Spec.ID)
+	} else if missing := j.GangMissing(); !w.cut[j.Spec.ID] {
 		w.note("%s holds %d tasks, and %d of its gang are missing", j.Spec.ID, placed, missing)
 	}
 }

@@ -39,7 +39,7 @@ func play(s script, h how) (p *played) {
 	p = &played{tale: NewTale(context.Background(), nil)}
 	p.tale.victimsTake = s.victimsTake
 	p.tale.tree = h.treeOf(s.tree)
-	eye := &witness{tale: p.tale}
+	eye := &witness{tale: p.tale, cut: map[string]bool{}}
 	p.tale.After = func(t loop.Turn) {
 		eye.look(t)
 		if !t.Taken.Empty() || len(t.Taken.Pending) > 0 || len(t.Taken.Events) > 0 {
