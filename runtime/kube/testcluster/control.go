@@ -44,8 +44,10 @@ func Start(ctx context.Context, dir string, names ...string) error {
 		if err := c.start(ctx, first); err != nil || len(last) == 0 {
 			return err
 		}
-		if err := c.dropLeases(ctx); err != nil {
-			return err
+		if c.Options.LeaseSeconds > 0 {
+			if err := c.dropLeases(ctx); err != nil {
+				return err
+			}
 		}
 		return c.start(ctx, last)
 	})

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -87,6 +88,9 @@ func (c *Cluster) Client() (kubernetes.Interface, error) {
 	return kubernetes.NewForConfig(config)
 }
 
+// AllNodes asks WaitReady for all nodes that there are.
+const AllNodes = -1
+
 // WaitReady returns when the API server and the other components answer and at least
 // so many nodes are Ready.
 func (c *Cluster) WaitReady(ctx context.Context, nodes int) error {
@@ -101,9 +105,13 @@ func (c *Cluster) WaitReady(ctx context.Context, nodes int) error {
 		return err
 	}
 	err = ask(ctx, func(ctx context.Context) error {
-		ready, err := readyNodes(ctx, client)
-		if err == nil && ready < nodes {
-			err = fmt.Errorf("%d of %d nodes are", ready, nodes)
+		ready, all, err := readyNodes(ctx, client)
+		want := nodes
+		if nodes == AllNodes {
+			want = all
+		}
+		if err == nil && ready < want {
+			err = fmt.Errorf("%d of %d are", ready, want)
 		}
 		return err
 	})
@@ -132,19 +140,18 @@ func ask(ctx context.Context, call func(context.Context) error) error {
 	return err
 }
 
-// readyNodes counts the nodes with condition Ready.
-func readyNodes(ctx context.Context, client kubernetes.Interface) (int, error) {
-	list, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{ResourceVersion: "0"})
+// readyNodes counts the nodes with condition Ready, and all.
+func readyNodes(ctx context.Context, client kubernetes.Interface) (ready, all int, err error) {
+	list, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	ready := 0
 	for _, n := range list.Items {
-		for _, cond := range n.Status.Conditions {
-			if cond.Type == corev1.NodeReady && cond.Status == corev1.ConditionTrue {
-				ready++
-			}
+		if slices.ContainsFunc(n.Status.Conditions, func(k corev1.NodeCondition) bool {
+			return k.Type == corev1.NodeReady && k.Status == corev1.ConditionTrue
+		}) {
+			ready++
 		}
 	}
-	return ready, nil
+	return ready, len(list.Items), nil
 }

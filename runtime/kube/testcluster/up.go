@@ -61,23 +61,14 @@ func (c *Cluster) bringUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	made, err := c.AddNodes(ctx, c.Options)
-	if err != nil {
-		return err
-	}
-	if c.Options.NoKwok {
-		made = 0 // nobody makes them Ready
-	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	if err := c.WaitReady(ctx, made); err != nil {
+	if _, err := c.AddNodes(ctx, c.Options); err != nil {
 		return err
 	}
 	return c.waitServiceAccount(ctx, client)
 }
 
 // AddNodes makes the nodes that the options name, beside those that are there, and
-// returns how many.
+// returns how many, once all are Ready; without kwok nobody makes them so.
 func (c *Cluster) AddNodes(ctx context.Context, o Options) (int, error) {
 	groups, err := o.groups()
 	if err != nil {
@@ -87,7 +78,13 @@ func (c *Cluster) AddNodes(ctx context.Context, o Options) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return nodes.Create(ctx, client, groups)
+	made, err := nodes.Create(ctx, client, groups)
+	if err != nil || c.Options.NoKwok {
+		return made, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return made, c.WaitReady(ctx, AllNodes)
 }
 
 // startOnFreePorts starts all components, with other ports if one was taken between
@@ -245,6 +242,8 @@ func (c *Cluster) forget(folders ...string) error {
 // The controller manager makes it; where there is none it is made here.
 func (c *Cluster) waitServiceAccount(ctx context.Context, client kubernetes.Interface) error {
 	accounts := client.CoreV1().ServiceAccounts(metav1.NamespaceDefault)
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	return ask(ctx, func(ctx context.Context) error {
 		if c.Options.Jobs {
 			_, err := accounts.Get(ctx, "default", metav1.GetOptions{})

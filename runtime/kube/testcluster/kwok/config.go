@@ -45,10 +45,14 @@ var finish string
 type Config struct {
 	// Pods, Nodes and Leases are how many of each are written at a time.
 	Pods, Nodes, Leases int
+	// Syncs is of how many nodes the pods are listed at a time when kwok begins to
+	// play the nodes. Kwok fills in 1 only where it has no configuration file; with 0
+	// it overlooks all pods that were bound before it started.
+	Syncs int
 }
 
 // DefaultConfig was measured on two cores: more is not faster there.
-var DefaultConfig = Config{Pods: 32, Nodes: 16, Leases: 8}
+var DefaultConfig = Config{Pods: 32, Nodes: 16, Leases: 8, Syncs: 4}
 
 // YAML is the file for kwok's --config.
 func (c Config) YAML() string {
@@ -61,7 +65,9 @@ options:
   podPlayStageParallelism: %d
   nodePlayStageParallelism: %d
   nodeLeaseParallelism: %d
-`, c.Pods, c.Nodes, c.Leases)
+  podsOnNodeSyncParallelism: %d
+  enablePodsOnNodeSyncListPager: true
+`, c.Pods, c.Nodes, c.Leases, c.Syncs)
 	return strings.Join([]string{
 		options,
 		nodefast.DefaultNodeInit, heartbeat.DefaultNodeHeartbeatWithLease,

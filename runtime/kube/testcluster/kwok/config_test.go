@@ -38,8 +38,10 @@ func documents(t *testing.T) (options map[string]any, stages []v1alpha1.Stage) {
 
 func TestKwokReadsTheConfiguration(t *testing.T) {
 	options, stages := documents(t)
-	if got := options["options"].(map[string]any)["podPlayStageParallelism"]; got != float64(32) {
-		t.Errorf("podPlayStageParallelism is %v", got)
+	for name, want := range map[string]any{"podPlayStageParallelism": 32.0, "podsOnNodeSyncParallelism": 4.0, "manageAllNodes": true} {
+		if got := options["options"].(map[string]any)[name]; got != want {
+			t.Errorf("%s is %v, want %v", name, got, want)
+		}
 	}
 	var names []string
 	for _, s := range stages {

@@ -42,12 +42,15 @@ func ParseMix(text string) ([]Share, error) {
 		}
 		mix = append(mix, Share{product, weight})
 	}
+	if !slices.ContainsFunc(mix, func(s Share) bool { return s.Weight > 0 }) {
+		return nil, fmt.Errorf("products %q: no product has a part of the nodes", text)
+	}
 	return mix, nil
 }
 
 // Apportion shares out a number of nodes by the weights of a mix, by largest
 // remainder: no product is off its exact part by a whole node, and the sum is exact.
-// A total of 0 takes the weights as numbers of nodes.
+// A total of 0 takes the weights as numbers of nodes. One of them is above 0.
 func Apportion(total int, mix []Share) []Group {
 	sum := 0
 	for _, s := range mix {
@@ -61,15 +64,12 @@ func Apportion(total int, mix []Share) []Group {
 	left := total
 	for i, s := range mix {
 		order[i] = i
-		groups[i] = Group{Product: s.Product}
-		if sum > 0 {
-			groups[i].Count = total * s.Weight / sum
-		}
+		groups[i] = Group{Product: s.Product, Count: total * s.Weight / sum}
 		left -= groups[i].Count
 	}
-	remainder := func(i int) int { return total * mix[i].Weight % max(sum, 1) }
+	remainder := func(i int) int { return total * mix[i].Weight % sum }
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(remainder(b), remainder(a)) })
-	for _, i := range order[:min(left, len(order))] {
+	for _, i := range order[:left] {
 		groups[i].Count++
 	}
 	return slices.DeleteFunc(groups, func(g Group) bool { return g.Count == 0 })
