@@ -142,6 +142,7 @@ func (p *groupParser) add(g Group, seen map[string]bool) {
 	case !seen["minmember"]:
 		p.say("no-min", "write minMember", "group %q does not say how many pods must run; they start one by one", g.Name)
 	}
+	g.Leader = leaders[g.Name]
 	p.groups = append(p.groups, g)
 }
 

@@ -3,6 +3,7 @@ package groups
 import (
 	"cmp"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -98,24 +99,23 @@ func (r *reader) placeholder() {
 // pods start one by one: a scheduler that is put in YuniKorn's place doesn't stop pods
 // that ran before.
 func (r *reader) taskGroups(text string) {
-	groups, problems := parseTaskGroups(text)
-	r.problems = append(r.problems, problems...)
+	d := parsed.taskGroups(text)
+	r.problems = append(r.problems, d.problems...)
 	r.declared = true
-	if len(groups) == 0 {
+	if len(d.groups) == 0 {
 		return
 	}
-	r.m.Info.Min, r.m.Info.Groups = -1, groups
-	known := false
-	for i := range groups {
-		g := &groups[i]
-		mine := g.Name == r.m.Group
-		g.Leader = leaders[g.Name] || mine && r.label(sparkRole) == "driver"
-		known = known || mine
-		r.m.Leader = r.m.Leader || mine && g.Leader
-	}
-	if !known && r.m.Group != "" {
+	r.m.Info.Min, r.m.Info.Groups = -1, d.groups
+	mine := slices.IndexFunc(d.groups, func(g Group) bool { return g.Name == r.m.Group })
+	switch {
+	case mine < 0 && r.m.Group != "":
 		r.problem("unknown-group", at(annotationsField, ykGroup), "name one of the groups in "+ykGroups,
 			"task group %q is not declared; the pod joins as surplus", r.m.Group)
+	case mine >= 0 && r.label(sparkRole) == "driver":
+		r.m.Info.Groups = slices.Clone(d.groups) // the declaration belongs to all pods with this text
+		r.m.Info.Groups[mine].Leader = true
+	case mine >= 0:
+		r.m.Leader = d.groups[mine].Leader
 	}
 }
 
