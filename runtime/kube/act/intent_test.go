@@ -93,6 +93,7 @@ func crash(t *testing.T, s *server, pods []Pod, k int, lost bool) {
 		}
 	}()
 	a.Run(ctx)
+	eventually(t, "the server is done with what was on its way", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.now == 0 })
 	s.setFault(nil)
 	for uid := range h.bound {
 		if s.binds[string(uid)] != 1 {
@@ -296,7 +297,7 @@ func TestNothingIsLostOrDoubledInChaos(t *testing.T) {
 		})
 		asked := func() int { s.mu.Lock(); defer s.mu.Unlock(); return k }
 		h := newHeard()
-		a, stop := runOn(client, Options{Workers: 5, NoEvents: true, Clock: hasty{}}, h)
+		a, stop := runOn(client, Options{Workers: 5, NoEvents: true, Clock: hasty{}, Patience: 10 * time.Minute}, h)
 		defer stop()
 		a.Do(w)
 		for began := time.Now(); h.settled() < len(pods) || s.count("configmaps") > 0; time.Sleep(time.Millisecond) {
