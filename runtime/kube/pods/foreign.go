@@ -1,8 +1,9 @@
 package pods
 
 import (
-	"github.com/musterhq/muster/builtin/spec"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/musterhq/muster/builtin/spec"
 )
 
 // Foreign sums up the pods of others on one node: what they take, for which terms they

@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/musterhq/muster/builtin/spec"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
+
+	"github.com/musterhq/muster/builtin/spec"
 )
 
 // nearness gathers how a pod stands to others.

@@ -57,9 +57,14 @@ func TestWhomAnAffinityTermMeans(t *testing.T) {
 		{"a key that the pod lacks says nothing", web + ", matchLabelKeys: [rev]", nil, "team", map[string]string{"app": "web", "rev": "2"}, true},
 		{"mismatchLabelKeys leaves the own value out", web + ", mismatchLabelKeys: [tenant]", map[string]string{"tenant": "1"}, "team", map[string]string{"app": "web", "tenant": "1"}, false},
 		{"and takes others", web + ", mismatchLabelKeys: [tenant]", map[string]string{"tenant": "1"}, "team", map[string]string{"app": "web", "tenant": "2"}, true},
-		{"what the API server has merged stays, though the pod's label has changed since",
+		{
+			"what the API server has merged stays, though the pod's label has changed since",
 			"labelSelector: {matchLabels: {app: web}, matchExpressions: [{key: rev, operator: In, values: ['1']}]}, matchLabelKeys: [rev]",
-			map[string]string{"rev": "2"}, "team", map[string]string{"app": "web", "rev": "1"}, true},
+			map[string]string{"rev": "2"},
+			"team",
+			map[string]string{"app": "web", "rev": "1"},
+			true,
+		},
 	} {
 		for _, kind := range []string{"podAffinity", "podAntiAffinity"} {
 			t.Run(c.name+"/"+kind, func(t *testing.T) {

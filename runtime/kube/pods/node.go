@@ -5,9 +5,10 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/musterhq/muster/builtin/amount"
 	"github.com/musterhq/muster/builtin/spec"
-	corev1 "k8s.io/api/core/v1"
 )
 
 // Everywhere is a label that Node puts on every node with one value, so that a term can

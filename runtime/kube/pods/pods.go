@@ -12,9 +12,10 @@ import (
 	"encoding/json"
 	"slices"
 
-	"github.com/musterhq/muster/builtin/spec"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+
+	"github.com/musterhq/muster/builtin/spec"
 )
 
 // Objects looks up what a pod refers to. A method returns nil where there is no such

@@ -5,11 +5,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/musterhq/muster/builtin/amount"
-	"github.com/musterhq/muster/builtin/spec"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/musterhq/muster/builtin/amount"
+	"github.com/musterhq/muster/builtin/spec"
 )
 
 // Read says what a pod asks for. With a fatal problem the task is not to be used. The pod

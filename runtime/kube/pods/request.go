@@ -6,11 +6,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/musterhq/muster/builtin/amount"
-	"github.com/musterhq/muster/builtin/spec"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	requests "k8s.io/component-helpers/resource"
+
+	"github.com/musterhq/muster/builtin/amount"
+	"github.com/musterhq/muster/builtin/spec"
 )
 
 // requestOf is what a pod takes of a node, as kube-scheduler's NodeResourcesFit counts it:

@@ -45,9 +45,11 @@ containers: [{name: a, resources: {requests: {cpu: 1}}}]`, "cpu=1250 memory=1258
 		{"pod-level requests are the pod's", `
 resources: {requests: {cpu: 8}}
 containers: [{name: a, resources: {requests: {cpu: 1, memory: 1Mi}}}]`, "cpu=8000 memory=1048576 pods=1"},
-		{"GPUs are milli-GPUs, other devices are counts", `
+		{
+			"GPUs are milli-GPUs, other devices are counts", `
 containers: [{name: a, resources: {requests: {nvidia.com/gpu: 2, nvidia.com/mig-1g.10gb: 3, hugepages-2Mi: 4Mi}}}]`,
-			"hugepages-2Mi=4194304 nvidia.com/gpu=2000 nvidia.com/mig-1g.10gb=3 pods=1"},
+			"hugepages-2Mi=4194304 nvidia.com/gpu=2000 nvidia.com/mig-1g.10gb=3 pods=1",
+		},
 		{"GPUs of another vendor count in the total too", `
 containers: [{name: a, resources: {requests: {amd.com/gpu: 4}}}]`, "amd.com/gpu=4000 nvidia.com/gpu=4000 pods=1"},
 		{"a part of a byte is rounded up", `

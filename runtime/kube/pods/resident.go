@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/musterhq/muster/builtin/spec"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/musterhq/muster/builtin/spec"
 )
 
 // use is something of a node that pods can't share: a host port, a disk. It counts for some

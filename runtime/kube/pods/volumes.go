@@ -66,8 +66,10 @@ func (v *volumes) claim(vol *corev1.Volume, field, name string) *corev1.Persiste
 		v.problem(Problem{Code: "no-claim", Field: field, Text: "claim " + key + " does not exist yet", Wait: true})
 		return nil
 	case vol.Ephemeral != nil && ephemeral.VolumeIsForPod(v.pod, c) != nil:
-		v.problem(Problem{Code: "claim-taken", Field: field, Text: "claim " + key + " belongs to another owner",
-			Hint: "the volume needs a claim of that name for the pod: delete or rename the claim", Wait: true})
+		v.problem(Problem{
+			Code: "claim-taken", Field: field, Text: "claim " + key + " belongs to another owner",
+			Hint: "the volume needs a claim of that name for the pod: delete or rename the claim", Wait: true,
+		})
 		return nil
 	case c.Status.Phase == corev1.ClaimLost:
 		v.problem(Problem{Code: "claim-lost", Field: field, Text: "claim " + key + " has lost its volume", Hint: "restore the claim from a backup or delete it"})
@@ -92,8 +94,10 @@ func (v *volumes) binding(c *corev1.PersistentVolumeClaim, field, key string) *c
 		v.bind = append(v.bind, key)
 		return c
 	}
-	v.problem(Problem{Code: "claim-unbound", Field: field, Text: "claim " + key + " is not bound yet", Wait: true,
-		Hint: "its class binds at once: look at the claim's events for why it is not"})
+	v.problem(Problem{
+		Code: "claim-unbound", Field: field, Text: "claim " + key + " is not bound yet", Wait: true,
+		Hint: "its class binds at once: look at the claim's events for why it is not",
+	})
 	return nil
 }
 
@@ -123,8 +127,10 @@ func (v *volumes) bound(c *corev1.PersistentVolumeClaim, field string) {
 func (v *volumes) add(read func() (*selector, error)) {
 	s, err := read()
 	if err != nil {
-		v.problem(Problem{Code: "unsupported-volume", Field: "spec.volumes", Text: "where the volumes can be reached can't be taken into account: " + err.Error(),
-			Hint: "use volumes whose node affinities name either nodes or other labels"})
+		v.problem(Problem{
+			Code: "unsupported-volume", Field: "spec.volumes", Text: "where the volumes can be reached can't be taken into account: " + err.Error(),
+			Hint: "use volumes whose node affinities name either nodes or other labels",
+		})
 		return
 	}
 	v.rules.Volumes = append(v.rules.Volumes, s)

@@ -7,11 +7,12 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/musterhq/muster/builtin/amount"
-	"github.com/musterhq/muster/builtin/spec"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/klog/v2"
+
+	"github.com/musterhq/muster/builtin/amount"
+	"github.com/musterhq/muster/builtin/spec"
 )
 
 // The reasons of Misfit and Refuses, in the order in which they are looked at.
