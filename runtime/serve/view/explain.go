@@ -272,8 +272,7 @@ func (s *Snapshot) quotaLines(j *Job) (out []string) {
 	}
 	for q, ok := s.Queue(j.Queue); ok; q, ok = s.Queue(q.Parent) {
 		for _, r := range q.Resources {
-			of, typed := strings.CutPrefix(r.Resource, amount.GPUName+":")
-			if _, wanted := asked[r.Resource]; !wanted && (!typed || of == "" || asked[amount.GPUName] == 0) {
+			if _, wanted := asked[r.Resource]; !wanted && !anyType(r.Resource, asked) {
 				continue
 			}
 			if r.Max == nil && r.Guaranteed == nil {
@@ -286,6 +285,19 @@ func (s *Snapshot) quotaLines(j *Job) (out []string) {
 		}
 	}
 	return out
+}
+
+// anyType says whether a resource counts GPUs of one type, and the job takes any type.
+func anyType(resource string, asked Amounts) bool {
+	if !strings.HasPrefix(resource, amount.GPUName+":") || asked[amount.GPUName] == 0 {
+		return false
+	}
+	for name := range asked {
+		if strings.HasPrefix(name, amount.GPUName+":") {
+			return false
+		}
+	}
+	return true
 }
 
 func (r *QueueResource) line() string {
