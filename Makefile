@@ -67,11 +67,13 @@ CLUSTER       ?= .cache/cluster
 CLUSTER_FLAGS ?= --nodes 100 --jobs
 
 .PHONY: cluster
-cluster: .cache/bin/muster-cluster ## start a Kubernetes control plane with GPU nodes on loopback
+cluster: .cache/bin/muster-cluster build ## start a Kubernetes control plane with GPU nodes on loopback, and Muster on it
 	.cache/bin/muster-cluster up --dir $(CLUSTER) $(CLUSTER_FLAGS)
+	go run ./runtime/kube/play up $(CLUSTER)
 
 .PHONY: cluster-down
-cluster-down: .cache/bin/muster-cluster ## end it and remove its state
+cluster-down: .cache/bin/muster-cluster ## end both and remove their state
+	go run ./runtime/kube/play down $(CLUSTER)
 	.cache/bin/muster-cluster down --dir $(CLUSTER)
 
 # Free if it is there: the script knows by a hash of the sources.
