@@ -249,7 +249,7 @@ type PolicyStatus struct {
 	// +listType=atomic
 	Queues []string `json:"queues,omitempty"`
 	// +optional
-	QueueCount int64 `json:"queueCount,omitempty"`
+	QueueCount *int64 `json:"queueCount,omitempty"`
 	// Requests are the values of the annotations that were answered.
 	// +optional
 	Requests map[string]string `json:"requests,omitempty"`

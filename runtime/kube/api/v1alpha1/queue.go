@@ -287,9 +287,9 @@ type QueueStatus struct {
 	// +optional
 	GPUs *GPUs `json:"gpus,omitempty"`
 	// +optional
-	RunningJobs int64 `json:"runningJobs,omitempty"`
+	RunningJobs *int64 `json:"runningJobs,omitempty"`
 	// +optional
-	PendingJobs int64 `json:"pendingJobs,omitempty"`
+	PendingJobs *int64 `json:"pendingJobs,omitempty"`
 	// Conditions are Accepted: whether the spec is what holds, and if not, why.
 	// +optional
 	// +listType=map

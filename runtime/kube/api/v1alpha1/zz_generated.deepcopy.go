@@ -352,6 +352,11 @@ func (in *PolicyStatus) DeepCopyInto(out *PolicyStatus) {
 		*out = make([]string, len(*in))
 		copy(*out, *in)
 	}
+	if in.QueueCount != nil {
+		in, out := &in.QueueCount, &out.QueueCount
+		*out = new(int64)
+		**out = **in
+	}
 	if in.Requests != nil {
 		in, out := &in.Requests, &out.Requests
 		*out = make(map[string]string, len(*in))
@@ -617,6 +622,16 @@ func (in *QueueStatus) DeepCopyInto(out *QueueStatus) {
 	if in.GPUs != nil {
 		in, out := &in.GPUs, &out.GPUs
 		*out = new(GPUs)
+		**out = **in
+	}
+	if in.RunningJobs != nil {
+		in, out := &in.RunningJobs, &out.RunningJobs
+		*out = new(int64)
+		**out = **in
+	}
+	if in.PendingJobs != nil {
+		in, out := &in.PendingJobs, &out.PendingJobs
+		*out = new(int64)
 		**out = **in
 	}
 	if in.Conditions != nil {

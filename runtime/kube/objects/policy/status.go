@@ -113,7 +113,8 @@ func (c *Controller) status(r *row, all reload.Status, now metav1.Time) api.Poli
 		}
 	}
 	s.Queues = users(c.queues(), r.object.Name)
-	s.QueueCount = int64(len(s.Queues))
+	count := int64(len(s.Queues))
+	s.QueueCount = &count
 	s.Queues = s.Queues[:min(len(s.Queues), maxQueues)]
 	if r.refused != nil {
 		s.Message += "; the last request was refused: " + r.refused.Error()
@@ -231,7 +232,7 @@ func conditions(s *api.PolicyStatus, v *reload.Version, err error) []metav1.Cond
 	} else {
 		truth(api.PolicyQuarantined, false, "NotQuarantined", "")
 	}
-	if s.QueueCount > 0 {
+	if len(s.Queues) > 0 {
 		truth(api.PolicyInUse, true, "Named", "queues name it: "+strings.Join(s.Queues, ", "))
 	} else {
 		truth(api.PolicyInUse, false, "NotNamed", "no queue names it in policies.jobOrder, fairness or victims; it decides nothing yet")

@@ -179,7 +179,7 @@ func (r *row) status(use Use, now metav1.Time) api.QueueStatus {
 	}
 	s.Guaranteed, s.Max = written(use.Guaranteed), written(use.Max)
 	s.Used, s.Pending = written(use.Used), written(use.Pending)
-	s.RunningJobs, s.PendingJobs = use.Running, use.Waiting
+	s.RunningJobs, s.PendingJobs = &use.Running, &use.Waiting
 	s.GPUs = &api.GPUs{
 		Guaranteed: gpus(use.Guaranteed, "0"), Max: gpus(use.Max, "-"), Used: gpus(use.Used, "0"), Pending: gpus(use.Pending, "0"),
 	}

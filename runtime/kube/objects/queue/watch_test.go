@@ -349,6 +349,14 @@ func (q queues) status(name string) api.QueueStatus {
 	return out.Status
 }
 
+// running is the number of running jobs, -1 if it was not written.
+func (q queues) running(name string) int64 {
+	if n := q.status(name).RunningJobs; n != nil {
+		return *n
+	}
+	return -1
+}
+
 // accepted is the condition in short: "True Applied", "False Invalid".
 func (q queues) accepted(name string) string {
 	for _, c := range q.status(name).Conditions {
@@ -465,7 +473,7 @@ func TestWhatIsUsedIsWrittenOnChangeAndNotMoreOftenThanAllowed(t *testing.T) {
 		}
 	}
 	s.Report(use(3))
-	eventually(t, "what is used", func() bool { return q.status("team").RunningJobs == 3 })
+	eventually(t, "what is used", func() bool { return q.running("team") == 3 })
 	st := q.status("team")
 	if *st.GPUs != (api.GPUs{Guaranteed: "8", Max: "-", Used: "3", Pending: "500m"}) {
 		t.Errorf("GPUs %+v", st.GPUs)
@@ -480,13 +488,13 @@ func TestWhatIsUsedIsWrittenOnChangeAndNotMoreOftenThanAllowed(t *testing.T) {
 	for n := range int64(100) { // a storm of changes
 		s.Report(use(n))
 	}
-	eventually(t, "the last of them", func() bool { return q.status("team").RunningJobs == 99 })
+	eventually(t, "the last of them", func() bool { return q.running("team") == 99 })
 	if n := q.patches() - written; n > 20 {
 		t.Errorf("%d writes", n)
 	}
 	s.Report(map[string]Use{"root.team": {}})
 	eventually(t, "nothing", func() bool {
 		st := q.status("team")
-		return len(st.Used) == 0 && st.RunningJobs == 0 && st.GPUs.Used == "0"
+		return len(st.Used) == 0 && *st.RunningJobs == 0 && st.GPUs.Used == "0"
 	})
 }
