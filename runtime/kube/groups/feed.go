@@ -60,7 +60,7 @@ func (f *feed) synced() bool {
 func (w *Watch) start(ctx context.Context, c candidate) *feed {
 	ctx, cancel := context.WithCancel(ctx)
 	f := &feed{cancel: cancel}
-	groups := w.informer(c, "podgroups")
+	groups := w.informer(c, c.objects())
 	w.attach(ctx, f, groups, cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(o any) { w.put(o) },
 		UpdateFunc: func(_, o any) { w.put(o) },
@@ -112,7 +112,22 @@ func slim(o any) (any, error) {
 	if m, err := meta.Accessor(o); err == nil {
 		m.SetManagedFields(nil)
 	}
+	if u, ok := o.(*unstructured.Unstructured); ok && u.GetKind() == kindOf(Ray) {
+		delete(u.Object, "status")
+		unstructured.RemoveNestedField(u.Object, "spec", "headGroupSpec")
+		list, _, _ := unstructured.NestedFieldNoCopy(u.Object, "spec", "workerGroupSpecs")
+		for _, g := range asList(list) {
+			if m, ok := g.(map[string]any); ok {
+				delete(m, "template")
+			}
+		}
+	}
 	return o, nil
+}
+
+func asList(v any) []any {
+	list, _ := v.([]any)
+	return list
 }
 
 // informer lists and watches a resource of all namespaces: typed where there are types.
@@ -147,7 +162,7 @@ func listWatch[L runtime.Object](
 
 // probe asks for one object, to see whether that is allowed.
 func (w *Watch) probe(ctx context.Context, c candidate) error {
-	resources := []schema.GroupVersionResource{c.resource("podgroups")}
+	resources := []schema.GroupVersionResource{c.resource(c.objects())}
 	if c.api == Native {
 		resources = append(resources, c.resource("workloads"))
 	}

@@ -113,8 +113,11 @@ type PodGroup struct {
 	UID             string
 	Created         time.Time
 	Min             int32
-	// MinTask is the minimum of single groups (Volcano's minTaskMember), sorted by name.
-	MinTask       []Group
+	// MinTask is the minimum of single groups (Volcano's minTaskMember, sorted by name;
+	// a RayCluster's head and worker groups).
+	MinTask []Group
+	// Hosts is the number of hosts of a replica, of the groups where it is not 1.
+	Hosts         map[string]int32
 	MinResources  spec.Resources // of the whole gang, nil if none
 	Queue         string
 	PriorityClass string
@@ -141,6 +144,8 @@ const (
 	Native       API = "scheduling.k8s.io"
 	Volcano      API = "scheduling.volcano.sh"
 	Coscheduling API = "scheduling.x-k8s.io"
+	// Ray are RayClusters: what a cluster's pods leave open, its spec says.
+	Ray API = "ray.io"
 )
 
 // Objects finds group objects, nil where there is none (yet).

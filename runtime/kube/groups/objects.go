@@ -45,7 +45,7 @@ func FromNative(o *schedulingv1beta1.PodGroup) *PodGroup {
 // the Workload and in the disruption mode, and in v1beta1.
 func FromObject(o *unstructured.Unstructured) *PodGroup {
 	v := o.GroupVersionKind()
-	if v.Kind != "PodGroup" {
+	if v.Kind != kindOf(API(v.Group)) {
 		return nil
 	}
 	g := newGroup(API(v.Group), v.Version, o)
@@ -57,10 +57,21 @@ func FromObject(o *unstructured.Unstructured) *PodGroup {
 		s.volcano()
 	case Coscheduling:
 		s.counted()
-	default:
-		return nil
+	case Ray:
+		s.ray()
 	}
 	return g
+}
+
+// kindOf is the kind of an API's objects.
+func kindOf(api API) string {
+	switch api {
+	case Native, Volcano, Coscheduling:
+		return "PodGroup"
+	case Ray:
+		return "RayCluster"
+	}
+	return ""
 }
 
 func newGroup(api API, version string, o metav1.Object) *PodGroup {
@@ -89,7 +100,7 @@ func (g *PodGroup) withWorkload(o metav1.Object) *PodGroup {
 func (g *PodGroup) problem(code, field, hint, format string, args ...any) {
 	g.Problems = append(g.Problems, Problem{
 		Code: code, Hint: hint, Text: fmt.Sprintf(format, args...),
-		Field: "PodGroup " + g.Namespace + "/" + g.Name + " " + field,
+		Field: kindOf(g.API) + " " + g.Namespace + "/" + g.Name + " " + field,
 	})
 }
 

@@ -99,17 +99,22 @@ func (r *reader) fromPodGroup(api API, name string) {
 		r.m.Wait = "PodGroup " + r.pod.Namespace + "/" + name + " (" + string(api) + ") is not there yet"
 		return
 	}
-	i := &r.m.Info
+	r.take(g)
+}
+
+// take takes over what a group object says.
+func (r *reader) take(g *PodGroup) {
+	api, i := g.API, &r.m.Info
 	i.Queue, i.Min, i.Whole, i.Topology = g.Queue, g.Min, g.Whole, g.Topology
 	i.Groups = g.MinTask
 	i.PriorityClass, i.Priority, i.NeverPreempts = g.PriorityClass, g.Priority, g.NeverPreempts
 	i.Created = g.Created
 	i.Object = &corev1.ObjectReference{
-		APIVersion: string(api) + "/" + g.Version, Kind: "PodGroup",
+		APIVersion: string(api) + "/" + g.Version, Kind: kindOf(api),
 		Namespace: g.Namespace, Name: g.Name, UID: types.UID(g.UID),
 	}
 	r.problems = append(r.problems, g.Problems...)
-	r.annotations(g.Annotations, "PodGroup "+g.Namespace+"/"+g.Name+" "+annotationsField)
+	r.annotations(g.Annotations, kindOf(api)+" "+g.Namespace+"/"+g.Name+" "+annotationsField)
 }
 
 // count reads a number of pods; what is none is 0, with a problem.

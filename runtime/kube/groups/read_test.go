@@ -319,6 +319,8 @@ func TestGroupObjectsThatMakeNoSenseSaySo(t *testing.T) {
 		{"soft HyperNodes", "apiVersion: scheduling.volcano.sh/v1beta1\nkind: PodGroup\nspec: {networkTopology: {mode: soft}}", "unsupported-topology", false},
 		{"claims of the group", "apiVersion: scheduling.k8s.io/v1beta1\nkind: PodGroup\nspec: {resourceClaims: [{name: a}]}", "unsupported-claims", true},
 		{"a group of groups", "apiVersion: scheduling.k8s.io/v1beta1\nkind: PodGroup\nspec: {parentCompositePodGroupName: p}", "unsupported-composite", false},
+		{"more hosts than any cluster", "apiVersion: ray.io/v1\nkind: RayCluster\nspec: {workerGroupSpecs: [{groupName: w, minReplicas: 1000000, numOfHosts: 1000000}]}", "bad-min", true},
+		{"worker groups that are none", "apiVersion: ray.io/v1\nkind: RayCluster\nspec: {workerGroupSpecs: [7, {minReplicas: x}]}", "bad-field", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f, err := groupstest.Parse([]byte(c.yaml))

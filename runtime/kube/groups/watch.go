@@ -3,6 +3,7 @@ package groups
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -62,8 +63,11 @@ type candidate struct {
 
 // candidates, for each API the best first.
 var candidates = []candidate{
-	{Native, "v1beta1"}, {Native, "v1alpha2"}, {Volcano, "v1beta1"}, {Coscheduling, "v1alpha1"},
+	{Native, "v1beta1"}, {Native, "v1alpha2"}, {Volcano, "v1beta1"}, {Coscheduling, "v1alpha1"}, {Ray, "v1"},
 }
+
+// objects is the resource that holds the groups.
+func (c candidate) objects() string { return strings.ToLower(kindOf(c.api)) + "s" }
 
 func (c candidate) resource(name string) schema.GroupVersionResource {
 	return schema.GroupVersionResource{Group: string(c.api), Version: c.version, Resource: name}
@@ -164,7 +168,7 @@ func (w *Watch) Served() map[API]string {
 // after, it stays as it is.
 func (w *Watch) look(ctx context.Context) {
 	all := true
-	for _, api := range []API{Native, Volcano, Coscheduling} {
+	for _, api := range []API{Native, Volcano, Coscheduling, Ray} {
 		version, err := w.served(api)
 		if err != nil {
 			w.o.Log.Debug("group API could not be asked after", "api", api, "error", err)
@@ -193,7 +197,7 @@ func (w *Watch) served(api API) (string, error) {
 			return "", err
 		}
 		for i := range list.APIResources {
-			if list.APIResources[i].Name == "podgroups" {
+			if list.APIResources[i].Name == c.objects() {
 				return c.version, nil
 			}
 		}
@@ -243,8 +247,8 @@ func (w *Watch) deny(p *place, c candidate, err error) {
 	p.denied = err.Error()
 	w.mu.Unlock()
 	if told != err.Error() {
-		w.o.Log.Warn("group objects may not be read; pods that refer to them wait",
-			"api", c.api, "version", c.version, "error", err, "hint", "allow list and watch of podgroups")
+		w.o.Log.Warn("group objects may not be read; pods that refer to PodGroups wait",
+			"api", c.api, "version", c.version, "error", err, "hint", "allow list and watch of "+c.objects())
 	}
 }
 

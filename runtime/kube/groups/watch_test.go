@@ -36,6 +36,7 @@ var resources = map[string]schema.GroupVersionResource{
 	"v1beta1":      {Group: "scheduling.k8s.io", Version: "v1beta1", Resource: "podgroups"},
 	"volcano":      {Group: "scheduling.volcano.sh", Version: "v1beta1", Resource: "podgroups"},
 	"coscheduling": {Group: "scheduling.x-k8s.io", Version: "v1alpha1", Resource: "podgroups"},
+	"ray":          {Group: "ray.io", Version: "v1", Resource: "rayclusters"},
 }
 
 // cluster is an API server's worth of fakes, and what a Watch tells of it.
@@ -63,8 +64,11 @@ func newCluster(t *testing.T) *cluster {
 	kinds := map[schema.GroupVersionResource]string{}
 	for name, r := range resources {
 		kinds[r] = "PodGroupList"
-		if name == "workloads" {
+		switch name {
+		case "workloads":
 			kinds[r] = "WorkloadList"
+		case "ray":
+			kinds[r] = "RayClusterList"
 		}
 	}
 	kinds[schema.GroupVersionResource{Group: "scheduling.k8s.io", Version: "v1beta1", Resource: "workloads"}] = "WorkloadList"
@@ -102,7 +106,7 @@ func (c *cluster) serve(names ...string) {
 	for _, n := range names {
 		r := resources[n]
 		c.served = append(c.served, &metav1.APIResourceList{
-			GroupVersion: r.GroupVersion().String(), APIResources: []metav1.APIResource{{Name: "podgroups"}, {Name: "workloads"}},
+			GroupVersion: r.GroupVersion().String(), APIResources: []metav1.APIResource{{Name: r.Resource}, {Name: "workloads"}},
 		})
 	}
 }
@@ -264,7 +268,7 @@ func TestWhatMayNotBeReadIsToldOnceAndReadWhenAllowed(t *testing.T) {
 		c.mu.Lock()
 		n := c.asked
 		c.mu.Unlock()
-		c.later("another look", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.asked >= n+4 }) // versions are asked after
+		c.later("another look", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.asked >= n+5 }) // versions are asked after
 	}
 	if n := strings.Count(c.log.String(), "level=WARN"); n != 1 || !strings.Contains(c.log.String(), "may not be read") {
 		t.Errorf("%d warnings:\n%s", n, c.log)
@@ -283,6 +287,36 @@ func TestACRDThatIsRemovedTakesItsGroupsAlong(t *testing.T) {
 	c.served = nil
 	c.mu.Unlock()
 	c.later("the group has gone", c.heard("- scheduling.volcano.sh team-a/ray-sample-pg"))
+}
+
+func TestARayClusterTellsTheGangOfPodsThatSayNothing(t *testing.T) {
+	c := newCluster(t)
+	c.serve("ray")
+	f, err := groupstest.Load("kuberay-raycluster")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.create("ray", f.Objects...)
+	c.run()
+	key := groups.Key{API: groups.Ray, Namespace: "team-a", Name: "sample"}
+	c.until("the cluster is told", c.heard("+ "+key.String()+" min -1 queue root.test"))
+	m, problems := groups.Read(f.Pods[2], c.watch, groups.Options{})
+	if len(problems) > 0 || m.Refers == nil || *m.Refers != key || len(m.Info.Groups) != 3 || m.SliceSize != 2 {
+		t.Errorf("%+v %v", m, problems)
+	}
+
+	// With Ray's autoscaler nobody knows how many there will be.
+	o := f.Objects[0].DeepCopy()
+	if err := unstructured.SetNestedField(o.Object, true, "spec", "enableInTreeAutoscaling"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.dynamic.Resource(resources["ray"]).Namespace("team-a").Update(t.Context(), o, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	c.until("the group is elastic", func() bool {
+		m, _ := groups.Read(f.Pods[2], c.watch, groups.Options{})
+		return m.Info.Groups[1].Min == 2 && m.Info.Groups[2].Min == 0
+	})
 }
 
 func TestOnlyChangesThatSchedulingReadsAreTold(t *testing.T) {
