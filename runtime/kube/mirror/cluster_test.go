@@ -43,18 +43,18 @@ type cluster struct {
 	// deleted is called with each pod that is gone: a controller may make another.
 	deleted func(*corev1.Pod)
 	refused []string
+	groups  groups.Table
 }
 
 type nothing struct{}
 
-func (nothing) Namespace(string) *corev1.Namespace                   { return nil }
-func (nothing) Claim(string, string) *corev1.PersistentVolumeClaim   { return nil }
-func (nothing) Volume(string) *corev1.PersistentVolume               { return nil }
-func (nothing) VolumesOf(string) []*corev1.PersistentVolume          { return nil }
-func (nothing) Class(string) *storagev1.StorageClass                 { return nil }
-func (nothing) HasNode(string) bool                                  { return true }
-func (nothing) NodesWith(string, string) []string                    { return nil }
-func (nothing) PodGroup(groups.API, string, string) *groups.PodGroup { return nil }
+func (nothing) Namespace(string) *corev1.Namespace                 { return nil }
+func (nothing) Claim(string, string) *corev1.PersistentVolumeClaim { return nil }
+func (nothing) Volume(string) *corev1.PersistentVolume             { return nil }
+func (nothing) VolumesOf(string) []*corev1.PersistentVolume        { return nil }
+func (nothing) Class(string) *storagev1.StorageClass               { return nil }
+func (nothing) HasNode(string) bool                                { return true }
+func (nothing) NodesWith(string, string) []string                  { return nil }
 
 // now is a clock that stands still unless the test moves it.
 type ticking struct{ c *cluster }
@@ -92,7 +92,7 @@ func (c *cluster) restart(tree spec.Tree) {
 		Post:       func(evs ...ledger.Event) uint64 { return c.l.Post(evs...) },
 		Applied:    func() uint64 { return c.l.Applied() },
 		Do:         c.do,
-		Objects:    nothing{}, Groups: nothing{},
+		Objects:    nothing{}, Groups: &c.groups,
 		Queue: func(i groups.Info, _ string) (string, *pods.Problem) {
 			if i.Queue == "nowhere" {
 				return "", &pods.Problem{Code: "no-queue", Text: "queue nowhere is not there"}

@@ -2,12 +2,18 @@ package mirror_test
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"pgregory.net/rapid"
 
+	"github.com/musterhq/muster/builtin/world"
 	"github.com/musterhq/muster/runtime/kube/act"
+	"github.com/musterhq/muster/runtime/kube/groups"
 )
 
 func TestPodsOfTheirOwnAreBoundAndGiveTheirPlaceBack(t *testing.T) {
@@ -315,4 +321,193 @@ func TestAPodThatIsReplacedWhileAPlanIsMadeIsNotBoundTwice(t *testing.T) {
 	c.pod("y", 1, owned("ReplicaSet", "rs"))
 	c.slow = false
 	c.expect("y")
+}
+
+// member makes a pod of a native PodGroup.
+func (c *cluster) member(group, name string, gpus int, changes ...change) *corev1.Pod {
+	of := func(p *corev1.Pod) { p.Spec.SchedulingGroup = &corev1.PodSchedulingGroup{PodGroupName: &group} }
+	return c.pod(name, gpus, append([]change{of}, changes...)...)
+}
+
+// group makes a native PodGroup, or changes it.
+func (c *cluster) group(name string, least int32) groups.Key {
+	g := &groups.PodGroup{API: groups.Native, Version: "v1beta1", Namespace: "team", Name: name, UID: name, Min: least, Created: c.now.Add(-time.Minute)}
+	c.groups.Put(g)
+	c.m.GroupChanged(g.Key())
+	return g.Key()
+}
+
+func TestMembersWaitForTheirPodGroupAndForEachOther(t *testing.T) {
+	c := newCluster(t)
+	c.nodes(1, 4)
+	c.begin()
+	c.member("g", "a", 1)
+	c.expect("")
+	if got := c.waiting()["a"]; got != "WaitingForGroup" {
+		t.Errorf("without its group a was told %q", got)
+	}
+	c.group("g", 3)
+	c.member("g", "b", 1)
+	c.expect("")
+	if got := c.waiting()["a"]; got != "GangIncomplete" {
+		t.Errorf("without its siblings a was told %q", got)
+	}
+	if got := c.m.Explain("team/podgroup/g"); len(got) != 1 || got[0].Text != "2 of the 3 pods that must start together exist" {
+		t.Errorf("explained: %v", got)
+	}
+	c.pod("small", 1)
+	c.expect("small")
+	c.member("g", "d", 1)
+	c.expect("a b d small")
+}
+
+func TestAMinCountThatIsLoweredLetsTheGangStart(t *testing.T) {
+	c := newCluster(t)
+	c.nodes(1, 2)
+	c.begin()
+	c.group("g", 3)
+	c.member("g", "a", 1)
+	c.member("g", "b", 1)
+	c.member("g", "d", 1)
+	c.expect("")
+	c.group("g", 2)
+	c.settle()
+	if n := len(strings.Fields(c.bound())); n != 2 {
+		t.Errorf("%d run: %s; refused %q", n, c.bound(), c.refused)
+	}
+}
+
+func TestAGangOfDifferentPodsCountsAllOfThem(t *testing.T) {
+	c := newCluster(t)
+	c.nodes(1, 4)
+	c.begin()
+	c.group("g", 3)
+	c.member("g", "a", 1)
+	c.member("g", "b", 2)
+	c.expect("")
+	c.member("g", "d", 1)
+	c.expect("a b d")
+}
+
+func TestAGatedPodWaitsWithoutAWordOfOurs(t *testing.T) {
+	c := newCluster(t)
+	c.nodes(1, 4)
+	c.begin()
+	p := c.pod("a", 1, func(p *corev1.Pod) { p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "x"}} })
+	c.expect("")
+	if got := c.waiting(); len(got) != 0 {
+		t.Errorf("told: %v", got)
+	}
+	c.change(p, func(p *corev1.Pod) { p.Spec.SchedulingGates = nil })
+	c.expect("a")
+}
+
+func TestAJobThatEndsIsForgottenWithItsPods(t *testing.T) {
+	c := newCluster(t)
+	c.nodes(1, 4)
+	c.begin()
+	p := c.pod("a", 1)
+	c.expect("a")
+	c.delete(c.pods[p.UID])
+	c.settle()
+	c.l.Visit(func(w *world.World) {
+		if n := w.JobCount(); n != 0 {
+			t.Errorf("%d jobs are left", n)
+		}
+	})
+	c.settle()
+}
+
+func TestABindForWhichThereIsNoRoomAnyMoreIsNotAdmitted(t *testing.T) {
+	c := newCluster(t)
+	c.nodes(1, 2)
+	c.begin()
+	c.slow = true
+	c.pod("a", 2)
+	c.settle()
+	b := c.todo.Units[0].Binds[0]
+	if err := c.m.Admit(b); err != nil {
+		t.Errorf("with room: %v", err)
+	}
+	c.pod("other", 1, of("default-scheduler"), on("n0"))
+	if err := c.m.Admit(b); err == nil {
+		t.Error("without room it was admitted")
+	}
+}
+
+func TestWhateverHappensNoNodeIsOvercommittedAndNoGangIsInPieces(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		c := newCluster(t, queue("a", 2, 0), queue("b", 2, 0))
+		nodes := rapid.IntRange(1, 3).Draw(r, "nodes")
+		c.nodes(nodes, 2)
+		c.begin()
+		for i := range rapid.IntRange(1, 25).Draw(r, "steps") {
+			c.random(r, i)
+			if rapid.Bool().Draw(r, "settle") {
+				c.settle()
+			}
+			c.sound(r)
+		}
+		c.failing = map[string]error{}
+		c.pass(5 * time.Minute)
+		c.sound(r)
+		if len(c.refused) > 0 {
+			r.Fatalf("the ledger refused: %q", c.refused)
+		}
+	})
+}
+
+// random lets one thing happen.
+func (c *cluster) random(r *rapid.T, i int) {
+	label := label("muster.dev/queue", rapid.SampledFrom([]string{"root.a", "root.b"}).Draw(r, "queue"))
+	some := func() *corev1.Pod {
+		all := slices.Collect(maps.Values(c.pods))
+		if len(all) == 0 {
+			return nil
+		}
+		slices.SortFunc(all, func(a, b *corev1.Pod) int { return strings.Compare(string(a.UID), string(b.UID)) })
+		return rapid.SampledFrom(all).Draw(r, "pod")
+	}
+	switch rapid.IntRange(0, 8).Draw(r, "what") {
+	case 0, 1:
+		c.pod(fmt.Sprint("p", i), rapid.IntRange(0, 2).Draw(r, "gpus"), label)
+	case 2:
+		c.ray(fmt.Sprint("j", i), "headgroup", fmt.Sprint("h", i), 0)
+		for k := range 2 {
+			c.ray(fmt.Sprint("j", i), "worker", fmt.Sprint("w", i, "-", k), 1)
+		}
+	case 3:
+		c.delete(some())
+	case 4:
+		if p := some(); p != nil && p.Spec.NodeName != "" {
+			c.change(p, ended(rapid.SampledFrom([]corev1.PodPhase{corev1.PodSucceeded, corev1.PodFailed}).Draw(r, "phase")))
+		}
+	case 5:
+		if p := some(); p != nil {
+			c.failing[p.Name] = fmt.Errorf("it fails")
+		}
+	case 6:
+		c.pass(time.Duration(rapid.IntRange(1, 90).Draw(r, "seconds")) * time.Second)
+	case 7:
+		c.group("g", int32(rapid.IntRange(0, 3).Draw(r, "min")))
+		c.member("g", fmt.Sprint("m", i), 1, label)
+	case 8:
+		c.slow = !c.slow
+	}
+}
+
+// sound checks what must hold at every moment, from the API alone.
+func (c *cluster) sound(r *rapid.T) {
+	used := map[string]int64{}
+	for _, p := range c.pods {
+		if p.Spec.NodeName != "" && p.Status.Phase == corev1.PodRunning {
+			q := p.Spec.Containers[0].Resources.Requests["nvidia.com/gpu"]
+			used[p.Spec.NodeName] += q.Value()
+		}
+	}
+	for n, gpus := range used {
+		if gpus > 2 {
+			r.Fatalf("node %s has %d of 2 GPUs in use", n, gpus)
+		}
+	}
 }

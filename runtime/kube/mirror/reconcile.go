@@ -303,9 +303,23 @@ func (m *Mirror) gang(j *job) {
 		j.raise(of, g.Min)
 		total += g.Min
 	}
-	if j.info.Min > total {
-		j.raise(j.chunks, j.info.Min-total)
+	least := j.info.Min
+	if j.info.Whole { // what runs goes together
+		least = max(least, j.bound())
 	}
+	if least > total {
+		j.raise(j.chunks, least-total)
+	}
+}
+
+// bound counts the pods that are bound.
+func (j *job) bound() (n int32) {
+	for p := range j.pods {
+		if p.node() != "" && !p.over() {
+			n++
+		}
+	}
+	return n
 }
 
 // softened says that the gang waited for so long that its pods may start one by one:
