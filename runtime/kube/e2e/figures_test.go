@@ -154,7 +154,7 @@ func stockRate(t *testing.T, s size, kwok bool) float64 {
 func rawRate(t *testing.T, s size, kwok bool) float64 {
 	w := newWorld(t, kubetest.Options{Nodes: s.nodes, NoKwok: !kwok})
 	pods := backlog(w, s, "nobody")
-	ctx, cancel := context.WithTimeout(t.Context(), generous)
+	ctx, cancel := context.WithTimeout(t.Context(), *generous)
 	defer cancel()
 	must(t, load.Bind(ctx, w.Client, pods, w.seen.Nodes()))
 	return rate(w.bound("load", s.pods))

@@ -33,20 +33,20 @@ func TestTwoGangsThatNeedMoreThanHalfNeverDeadlock(t *testing.T) {
 	w.kuberay()
 	shape := load.Shape{Scheduler: "muster", CPU: "1", GPUs: 8}
 
-	t.Run("RayClusters", func(t *testing.T) {
+	w.run("RayClusters", func(t *testing.T, w *world) {
 		ns := w.namespace("two-rays")
 		w.oneAfterTheOther(ns, labelOf(kuberay.LabelCluster), func(name, queue string) {
 			w.create(rayCluster(ns, name, queue, 5, 5))
 		}, 6)
 	})
-	t.Run("YuniKorn's task groups", func(t *testing.T) {
+	w.run("YuniKorn's task groups", func(t *testing.T, w *world) {
 		s := shape
 		s.Namespace = w.namespace("two-yunikorn")
 		w.oneAfterTheOther(s.Namespace, labelOf("applicationId"), func(name, queue string) {
 			must(t, load.Create(t.Context(), w.Client, load.YuniKornGang(name, queue, 5, 5, s)))
 		}, 5)
 	})
-	t.Run("native PodGroups", func(t *testing.T) {
+	w.run("native PodGroups", func(t *testing.T, w *world) {
 		s := shape
 		s.Namespace = w.namespace("two-native")
 		w.oneAfterTheOther(s.Namespace, func(p observe.Pod) string { return p.Name[:strings.LastIndexByte(p.Name, '-')] }, func(name, queue string) {

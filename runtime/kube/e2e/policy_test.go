@@ -42,11 +42,11 @@ func TestAPolicyIsSwappedWhilePodsAreBound(t *testing.T) {
 		t.Errorf("without a policy %s was bound among the first", oldest.Name)
 	}
 
-	t.Run("a policy that is no policy is refused, and decides nothing", func(t *testing.T) {
+	w.run("a policy that is no policy is refused, and decides nothing", func(t *testing.T, w *world) {
 		w.policy("broken", "fifo-reversed.wasm", []byte("not wasm"))
 		w.policyState("broken", "Refused")
 	})
-	t.Run("a new one takes over between two binds", func(t *testing.T) {
+	w.run("a new one takes over between two binds", func(t *testing.T, w *world) {
 		module, err := os.ReadFile(library + "fifo-reversed.wasm")
 		if err != nil {
 			t.Fatalf("%v\n  hint: make guests", err)
@@ -62,7 +62,7 @@ func TestAPolicyIsSwappedWhilePodsAreBound(t *testing.T) {
 			t.Errorf("the newest come first now, but %s was bound", newest.Name)
 		}
 	})
-	t.Run("and no job is lost", func(t *testing.T) { w.everBound(150) })
+	w.run("and no job is lost", func(t *testing.T, w *world) { w.everBound(150) })
 }
 
 // everBound waits until so many pods were bound at some time.

@@ -69,7 +69,7 @@ func TestARayClusterWrittenForYuniKornNeedsNoChange(t *testing.T) {
 	must(t, load.Create(t.Context(), w.Client, others))
 	w.bound("others", 3)
 
-	t.Run("with room for its head and one of two workers, nothing of it starts", func(t *testing.T) {
+	w.run("with room for its head and one of two workers, nothing of it starts", func(t *testing.T, w *world) {
 		w.apply(cluster)
 		w.wait(func(pods []observe.Pod) (bool, string) {
 			n := count(pods, in("ray"), told)
@@ -79,22 +79,22 @@ func TestARayClusterWrittenForYuniKornNeedsNoChange(t *testing.T) {
 			t.Errorf("a part of it runs: %+v", now)
 		}
 	})
-	t.Run("with room for its minimum, head and two workers start, and the third waits", func(t *testing.T) {
+	w.run("with room for its minimum, head and two workers start, and the third waits", func(t *testing.T, w *world) {
 		w.delete(only(w.seen.Pods(), named("plain-00000"))...)
 		w.ray(ofRay{1, 2, 1})
 	})
-	t.Run("a worker above the minimum joins when there is room", func(t *testing.T) {
+	w.run("a worker above the minimum joins when there is room", func(t *testing.T, w *world) {
 		w.delete(only(w.seen.Pods(), named("plain-00001"))...)
 		w.ray(ofRay{1, 3, 0})
 	})
-	t.Run("a worker that died is replaced", func(t *testing.T) {
+	w.run("a worker that died is replaced", func(t *testing.T, w *world) {
 		w.delete(only(w.seen.Pods(), worker, runs)[0])
 		w.wait(func(pods []observe.Pod) (bool, string) {
 			n := count(pods, worker)
 			return n == 4 && rayNow(pods) == ofRay{1, 3, 0}, fmt.Sprintf("a fourth worker; now there were %d", n)
 		})
 	})
-	t.Run("the autoscaler asks for more, and they join as there is room", func(t *testing.T) {
+	w.run("the autoscaler asks for more, and they join as there is room", func(t *testing.T, w *world) {
 		w.scaleRay(operator, 5, 2)
 		w.wait(func(pods []observe.Pod) (bool, string) {
 			n := count(pods, worker, told)
@@ -103,7 +103,7 @@ func TestARayClusterWrittenForYuniKornNeedsNoChange(t *testing.T) {
 		w.delete(only(w.seen.Pods(), named("plain-00002"))...)
 		w.ray(ofRay{1, 4, 1})
 	})
-	t.Run("the autoscaler asks for fewer, and the rest runs on", func(t *testing.T) {
+	w.run("the autoscaler asks for fewer, and the rest runs on", func(t *testing.T, w *world) {
 		before := only(w.seen.Pods(), worker, runs)
 		w.scaleRay(operator, 2, 2)
 		w.ray(ofRay{1, 2, 0})
@@ -111,8 +111,8 @@ func TestARayClusterWrittenForYuniKornNeedsNoChange(t *testing.T) {
 			t.Errorf("%d of %d workers stayed", stayed, len(before))
 		}
 	})
-	t.Run("somebody's guarantee takes it whole, and its head goes last", func(t *testing.T) { w.rayGoesWhole() })
-	t.Run("suspended, it leaves nothing behind", func(t *testing.T) {
+	w.run("somebody's guarantee takes it whole, and its head goes last", func(t *testing.T, w *world) { w.rayGoesWhole() })
+	w.run("suspended, it leaves nothing behind", func(t *testing.T, w *world) {
 		must(t, operator.Set(t.Context(), "ray", "train", `{"suspend":true}`))
 		w.wait(func(pods []observe.Pod) (bool, string) {
 			n := count(pods, in("ray"), there)

@@ -25,21 +25,21 @@ func TestTheTalk(t *testing.T) {
 		return load.Shape{Namespace: w.namespace(ns), Scheduler: "muster", CPU: "1", GPUs: 1}
 	}
 
-	t.Run("a alone takes all", func(t *testing.T) {
+	w.run("a alone takes all", func(t *testing.T, w *world) {
 		must(t, load.Create(t.Context(), w.Client, load.Plain(160, []string{"root.a"}, shape("a"))))
 		w.holds(100, 0, 0)
 	})
-	t.Run("b comes, and takes its guarantee back by exactly 40 evictions", func(t *testing.T) {
+	w.run("b comes, and takes its guarantee back by exactly 40 evictions", func(t *testing.T, w *world) {
 		must(t, load.Create(t.Context(), w.Client, load.Plain(60, []string{"root.b"}, shape("b"))))
 		w.holds(60, 40, 40)
 	})
-	t.Run("every eviction was announced and is explained", func(t *testing.T) { w.allExplained("a", 40) })
-	t.Run("b needs only 20, and a takes what is left without an eviction", func(t *testing.T) {
+	w.run("every eviction was announced and is explained", func(t *testing.T, w *world) { w.allExplained("a", 40) })
+	w.run("b needs only 20, and a takes what is left without an eviction", func(t *testing.T, w *world) {
 		w.delete(only(w.seen.Pods(), in("b"), waits)...)
 		w.delete(only(w.seen.Pods(), in("b"), runs)[:20]...)
 		w.holds(80, 20, 40)
 	})
-	t.Run("b has finished, and a holds all again", func(t *testing.T) {
+	w.run("b has finished, and a holds all again", func(t *testing.T, w *world) {
 		w.delete(only(w.seen.Pods(), in("b"), runs, not(leaves))...)
 		w.holds(100, 0, 40)
 	})

@@ -26,7 +26,7 @@ func TestWhatPodsAndPeopleAreTold(t *testing.T) {
 		return load.Shape{Namespace: w.namespace(ns), Scheduler: "muster", CPU: "1", GPUs: gpus}
 	}
 
-	t.Run("pods that quota holds back are invisible to autoscalers", func(t *testing.T) {
+	w.run("pods that quota holds back are invisible to autoscalers", func(t *testing.T, w *world) {
 		must(t, load.Create(t.Context(), w.Client, load.Plain(4, []string{"root.small"}, shape("quota", 1))))
 		for _, p := range w.waitTold("quota", 2, 2) {
 			c := p.Condition(corev1.PodScheduled)
@@ -38,41 +38,41 @@ func TestWhatPodsAndPeopleAreTold(t *testing.T) {
 			}
 		}
 	})
-	t.Run("pods that only lack nodes are what autoscalers look for", func(t *testing.T) {
-		must(t, load.Create(t.Context(), w.Client, load.Plain(3, []string{"root.big"}, shape("capacity", 7))))
+	w.run("pods that only lack nodes are what autoscalers look for", func(t *testing.T, w *world) {
+		must(t, load.Create(t.Context(), w.Client, load.Plain(3, []string{"root.big"}, shape("capacity", 6))))
 		for _, p := range w.waitTold("capacity", 2, 1) {
 			if c := p.Condition(corev1.PodScheduled); c.Reason != corev1.PodReasonUnschedulable {
 				t.Errorf("%s has the reason %s: %s", p.Name, c.Reason, c.Message)
 			}
 		}
 	})
-	t.Run("a node comes, and the pod that waited for it starts", func(t *testing.T) {
+	w.run("a node comes, and the pod that waited for it starts", func(t *testing.T, w *world) {
 		w.AddNodes(1, "H100=1")
 		w.bound("capacity", 3)
 	})
-	t.Run("what can't be honoured is refused by an event, not ignored", func(t *testing.T) {
+	w.run("what can't be honoured is refused by an event, not ignored", func(t *testing.T, w *world) {
 		s := shape("claims", 0)
 		s.Change = func(p *corev1.Pod) {
 			p.Spec.ResourceClaims = []corev1.PodResourceClaim{{Name: "gpu", ResourceClaimName: &p.Name}}
 		}
 		must(t, load.Create(t.Context(), w.Client, load.Plain(1, []string{"root.big"}, s)))
-		w.event("claims", "plain-00000", `(?i)claim`)
+		w.event("claims", "plain-00000", `dynamic resource allocation is not supported`)
 	})
-	t.Run("a pod that names no queue there is, is told so", func(t *testing.T) {
+	w.run("a pod that names no queue there is, is told so", func(t *testing.T, w *world) {
 		must(t, load.Create(t.Context(), w.Client, load.Plain(1, []string{"root.nowhere"}, shape("lost", 1))))
 		p := w.waitTold("lost", 0, 1)[0]
 		if c := p.Condition(corev1.PodScheduled); !strings.Contains(c.Message, "root.nowhere") || c.Reason == corev1.PodReasonUnschedulable {
 			t.Errorf("it is told %s: %s", c.Reason, c.Message)
 		}
 	})
-	t.Run("queues that make no sense change nothing, and the event says where", func(t *testing.T) {
+	w.run("queues that make no sense change nothing, and the event says where", func(t *testing.T, w *world) {
 		w.queues(tree(queue{name: "small", max: "2"}, queue{name: "big", max: "minus-one"}))
 		text := w.event(deploy.Namespace, deploy.QueuesConfigMap, `\d+:\d+`)
 		t.Log(text)
 		must(t, load.Create(t.Context(), w.Client, load.Plain(1, []string{"root.big"}, shape("after", 1))))
 		w.bound("after", 1)
 	})
-	t.Run("and queues that do are followed at once", func(t *testing.T) {
+	w.run("and queues that do are followed at once", func(t *testing.T, w *world) {
 		w.queues(tree(queue{name: "small", max: "3"}, queue{name: "big"}))
 		w.bound("quota", 3)
 	})

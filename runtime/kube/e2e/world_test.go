@@ -33,7 +33,7 @@ import (
 var figures = flag.String("figures", "", "measure at full size and write a table of figures to this `file`")
 
 // generous is how long anything that must happen may take. Nothing is judged by it.
-const generous = 3 * time.Minute
+var generous = flag.Duration("patience", 3*time.Minute, "how long to wait for what must happen")
 
 // world is a cluster, and what is seen of it.
 type world struct {
@@ -71,6 +71,19 @@ func newWorld(t testing.TB, o kubetest.Options) *world {
 		}
 	})
 	return w
+}
+
+// run is a step of a story: those that come after it build on it.
+func (w *world) run(name string, step func(t *testing.T, w *world)) {
+	w.t.Helper()
+	parent, ok := w.t.(*testing.T)
+	if !ok || !parent.Run(name, func(t *testing.T) {
+		inner := *w
+		inner.t = t
+		step(t, &inner)
+	}) {
+		w.t.FailNow()
+	}
 }
 
 // objects reads YAML documents.
@@ -188,7 +201,7 @@ func (w *world) queues(text string) {
 // wait waits until the pods are as wanted.
 func (w *world) wait(wanted func([]observe.Pod) (bool, string)) []observe.Pod {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), generous)
+	ctx, cancel := context.WithTimeout(w.t.Context(), *generous)
 	defer cancel()
 	if err := w.seen.Wait(ctx, wanted); err != nil {
 		w.t.Fatal(err)
