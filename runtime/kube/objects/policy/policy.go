@@ -76,6 +76,7 @@ type row struct {
 
 	mu     sync.Mutex
 	cancel context.CancelFunc // of the load under way, nil if there is none
+	target wanted.Spec        // what that loads
 	spec   wanted.Spec        // of the last load
 	seen   string             // digest of the ConfigMap that it read
 	number int                // of the version that it made, 0 if none
@@ -344,9 +345,10 @@ func (c *Controller) bring(ctx context.Context, r *row) (then int64) {
 	content := r.seen == seen || seen == "" && number != 0 // what vanished is left alone
 	due := r.then != 0 && c.clock.Now() >= r.then
 	then = r.then
+	overtaken := busy && !reflect.DeepEqual(r.target, s)
 	r.mu.Unlock()
 	switch {
-	case busy && !same:
+	case overtaken:
 		r.stop()
 		return 0
 	case busy:
@@ -385,7 +387,7 @@ func (c *Controller) load(ctx context.Context, r *row, s wanted.Spec, seen strin
 	ctx, cancel := context.WithCancel(ctx)
 	r.mu.Lock()
 	before := r.spec
-	r.cancel = cancel
+	r.cancel, r.target = cancel, s
 	r.mu.Unlock()
 	c.loads.Go(func() {
 		if before.Name != "" && before.Slot() != s.Slot() {

@@ -433,6 +433,42 @@ func TestQueuesThatNameAPolicyAreShown(t *testing.T) {
 	k.eventually("readiness", func() bool { return k.Ready() == nil })
 }
 
+func TestALoadIsGivenUpForAnotherSpecAndForNothingElse(t *testing.T) {
+	var mu sync.Mutex
+	var begun []int64
+	k := newCluster(t, func(o *Options) {
+		o.Every = time.Millisecond // pass after pass while it loads
+		o.Life.Compile = func(ctx context.Context, _ []byte, s wanted.Spec) (policies.Policy, error) {
+			mu.Lock()
+			begun = append(begun, s.Limits.FuelBase)
+			mu.Unlock()
+			if s.Limits.FuelBase == 1 { // hangs
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return nil, errors.New("as told")
+		}
+	})
+	loads := func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		return fmt.Sprint(begun)
+	}
+	k.store("order", map[string][]byte{"order.wasm": module("1.0.0")})
+	k.put("order", `{source: {configMap: {name: order, key: order.wasm}}, limits: {fuelBase: 1}}`)
+	k.eventually("the load", func() bool { return loads() == "[1]" })
+	for n := range 50 { // many passes later
+		k.wake()
+		k.put("other", fmt.Sprintf(`{source: {file: "%d.wasm"}}`, n))
+	}
+	k.eventually("the last of the others", func() bool { return strings.Contains(k.status("other").Message, "49.wasm") })
+	if got := loads(); got != "[1]" {
+		t.Errorf("loads %s", got)
+	}
+	k.put("order", `{source: {configMap: {name: order, key: order.wasm}}, limits: {fuelBase: 2}}`)
+	k.eventually("the other load", func() bool { return loads() == "[1 2]" && k.status("order").Code == "not-compiled" })
+}
+
 func TestAStatusThatCannotBeWrittenIsTriedAgain(t *testing.T) {
 	var failed sync.Map
 	k := newCluster(t, func(o *Options) { o.Failed = func(err error) { failed.Store("last", err.Error()) } })
