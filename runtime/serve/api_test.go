@@ -281,9 +281,7 @@ func TestUseOverTimeIsAnsweredForOneResource(t *testing.T) {
 	c, h := serveBusy(t, view.Options{})
 	for i := range int64(3) {
 		c.Clock.Advance(c.Clock.Now() + i*5*spec.Second)
-		done := make(chan struct{})
-		c.Loop.Visit(func(w *world.World) { c.Recorder.Sample(w); close(done) })
-		<-done
+		c.Sample()
 	}
 	var u view.Usage
 	if err := json.Unmarshal(ask(t, h, "/api/v1/usage?since=1h&resource=nvidia.com/gpu:H100").Item, &u); err != nil {

@@ -6,7 +6,6 @@ import (
 
 	"github.com/musterhq/muster/builtin/amount"
 	"github.com/musterhq/muster/builtin/spec"
-	"github.com/musterhq/muster/builtin/world"
 	"github.com/musterhq/muster/runtime/ledger"
 	"github.com/musterhq/muster/runtime/serve/view"
 )
@@ -26,9 +25,7 @@ func Hour(t testing.TB, o view.Options) *Cluster {
 		d.minute(minute)
 		for range 12 {
 			c.Clock.Advance(c.Clock.Now() + view.FineStep)
-			done := make(chan struct{})
-			c.Loop.Visit(func(w *world.World) { c.Recorder.Sample(w); close(done) })
-			<-done
+			c.Sample()
 		}
 	}
 	return c

@@ -193,13 +193,10 @@ func TestPoliciesAreCountedByNameAndKind(t *testing.T) {
 func TestUseOverTimeIsSampledFineAndCoarse(t *testing.T) {
 	c := servetest.New(t, servetest.Tree(), view.Options{})
 	c.Post(servetest.Node("n", "H100"), servetest.Job("j", "root.batch", "", 1, 4))
-	w := c.Loop
 	const hours = 3
 	for i := range int64(hours * 720) {
 		c.Clock.Advance(servetest.Start + i*view.FineStep)
-		done := make(chan struct{})
-		w.Visit(func(x *world.World) { c.Recorder.Sample(x); close(done) })
-		<-done
+		c.Sample()
 	}
 	end := time.Unix(0, c.Clock.Now())
 	near := c.Recorder.Usage("nvidia.com/gpu", end.Add(-time.Hour), "")

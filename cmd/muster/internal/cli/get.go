@@ -40,7 +40,8 @@ GPUs, cores and bytes. Without -o wide only GPUs are told, unless a queue has no
 			filters: []filter{
 				{"queue", "only in the subtree of this `QUEUE`"},
 				{"state", "only in this `STATE`: pending, starting, running, growing, leaving, or waiting for all with tasks that wait"},
-				{"user", "only of this `USER`"}, {"reason", "only those that wait for this `CODE`"},
+				{"user", "only of this `USER`"},
+				{"reason", "only those that wait for this `CODE`"},
 			}, text: (*app).jobsText,
 		}),
 		a.list(listing{

@@ -69,7 +69,7 @@ func readFrom(ctx context.Context, c *client.Client, path string, q url.Values, 
 	var told *serve.Error
 	switch {
 	case errors.As(err, &gone):
-		return m, failed("start it with `muster scheduler` or `muster sim serve --listen`, forward its port (`kubectl port-forward -n muster-system svc/muster 9070`), or name it with --server or MUSTER_SERVER", "%w", err)
+		return m, failed("start it with `muster scheduler`, forward its port (`kubectl port-forward -n muster-system svc/muster 9070`), or name it with --server or MUSTER_SERVER", "%w", err)
 	case errors.As(err, &told):
 		return m, failed(told.Hint, "%w", err)
 	}
