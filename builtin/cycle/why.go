@@ -31,13 +31,15 @@ type verdictKey struct {
 // takes room away; later it holds until a node that could help has grown, if
 // nobody was to be evicted.
 type verdict struct {
-	cycle      uint64
-	grown      uint64
-	moved      uint64 // World.Moved, for jobs to which it matters where others are
-	failure    gang.Failure
-	preemption string    // why nobody was evicted
-	why        *plan.Why // filled when first told, for jobs that fare as told
-	told       plan.Code
+	cycle uint64
+	grown uint64
+	// World's Epoch, Changes and Moved when it was found, for jobs to which it matters
+	// where others are.
+	epoch, changes, moved uint64
+	failure               gang.Failure
+	preemption            string    // why nobody was evicted
+	why                   *plan.Why // filled when first told, for jobs that fare as told
+	told                  plan.Code
 }
 
 func (c *cycle) keyOf(j *world.Job, owed bool) verdictKey {
@@ -65,7 +67,7 @@ func (c *cycle) verdictOn(j *world.Job, owed bool) *verdict {
 }
 
 func (c *cycle) holds(v *verdict, j *world.Job, owed bool) bool {
-	if j.Reserved > 0 || c.w.Feuding() || v.moved != c.w.Moved && j.Relates() {
+	if j.Reserved > 0 || c.w.Feuding() || j.Relates() && !c.unmoved(v, j) {
 		return false
 	}
 	if v.cycle == c.number {
@@ -82,6 +84,17 @@ func (c *cycle) holds(v *verdict, j *world.Job, owed bool) bool {
 	return !c.w.Quota.TypedMax(j.Queue)
 }
 
+// unmoved says whether nothing has changed since a verdict that could give a job another
+// company. For a single task that is a change of its terms; what else helps it, room, is
+// looked at by others. Several are placed one after the other, and whether the last finds
+// its company depends on where the first went: for them, anything may help.
+func (c *cycle) unmoved(v *verdict, j *world.Job) bool {
+	if j.GangMissing() <= 1 {
+		return v.moved == c.w.Moved
+	}
+	return v.cycle == c.number && v.moved == c.w.Moved || v.changes == c.w.Changes && v.epoch == c.w.Epoch
+}
+
 // delayed says whether the queue makes the job wait before it may preempt.
 func (c *cycle) delayed(j *world.Job) bool {
 	return c.now < j.Spec.Submit+c.w.Quota.Queues[j.Queue].PreemptionDelay
@@ -92,7 +105,7 @@ func (c *cycle) learn(j *world.Job, owed bool, f gang.Failure) *verdict {
 	if len(c.verdicts) > 1<<16 { // shapes that no longer come
 		clear(c.verdicts)
 	}
-	v := &verdict{cycle: c.number, grown: c.w.Grown, moved: c.w.Moved, failure: f, preemption: c.lastPreemption}
+	v := &verdict{cycle: c.number, grown: c.w.Grown, epoch: c.w.Epoch, changes: c.w.Changes, moved: c.w.Moved, failure: f, preemption: c.lastPreemption}
 	c.lastPreemption = ""
 	c.verdicts[c.keyOf(j, owed)] = v
 	return v

@@ -74,7 +74,7 @@ func (t *topology) leave(n NodeIx) {
 
 // leaveDomains takes a node, with everything on it, out of all domains.
 func (w *World) leaveDomains(n NodeIx) {
-	w.places.nodes++
+	w.stir()
 	w.settleNode(n, -1)
 	for i := range w.places.topologies {
 		w.places.topologies[i].leave(n)
@@ -83,14 +83,18 @@ func (w *World) leaveDomains(n NodeIx) {
 
 // joinDomains puts it into those that its labels say.
 func (w *World) joinDomains(n NodeIx) {
-	w.places.nodes++
+	w.stir()
 	for i := range w.places.topologies {
 		w.places.topologies[i].join(n, &w.Nodes[n])
 	}
 	w.settleNode(n, 1)
-	if len(w.places.topologies) > 0 {
-		w.Moved++ // a domain more may be what somebody waits for
-	}
+}
+
+// stir notes that a node comes, goes or changes: a domain more or less may be what
+// somebody waits for.
+func (w *World) stir() {
+	w.places.nodes++
+	w.Moved++
 }
 
 type namedDomain struct {

@@ -208,6 +208,7 @@ func (w *World) Reserve(n NodeIx, j *Job) {
 }
 
 func (w *World) setReserved(n NodeIx, j *Job) {
+	w.Changes++
 	nd := &w.Nodes[n]
 	if nd.ReservedFor != nil {
 		nd.ReservedFor.Reserved--

@@ -33,7 +33,7 @@ type change struct {
 	// grown is World.Grown before the change, class and classGrown the age of the
 	// class of its node: a try that is taken back helped nobody.
 	grown, classGrown uint64
-	moved             uint64
+	changes, moved    uint64
 	class             ClassID
 }
 
@@ -100,7 +100,7 @@ func (w *World) log(c change) {
 		n = c.task.Node
 	}
 	c.class = w.Nodes[n].Class
-	c.grown, c.classGrown, c.moved = w.Grown, w.growth[c.class], w.Moved
+	c.grown, c.classGrown, c.changes, c.moved = w.Grown, w.growth[c.class], w.Changes, w.Moved
 	*w.undo.next() = c
 }
 
@@ -116,7 +116,7 @@ func (w *World) revert(c *change) {
 	case opReserve:
 		w.setReserved(c.node, c.job)
 	}
-	w.Grown, w.growth[c.class], w.Moved = c.grown, c.classGrown, c.moved
+	w.Grown, w.growth[c.class], w.Changes, w.Moved = c.grown, c.classGrown, c.changes, c.moved
 }
 
 // Place puts a pending task on a node, in state Claimed or Bound, on the given
@@ -163,6 +163,7 @@ func (w *World) put(t *Task, n NodeIx, dev uint64, s State, now spec.Time) {
 		nd.head.prev = t
 	}
 	nd.head = t
+	w.Changes++
 	w.take(t, 1)
 	w.settle(t, 1)
 	t.Job.Waiting--
@@ -184,6 +185,7 @@ func (w *World) lift(t *Task, s State) {
 		t.next.prev = t.prev
 	}
 	t.prev, t.next = nil, nil
+	w.Changes++
 	w.take(t, -1)
 	w.settle(t, -1)
 	t.Node, t.Dev = NoNode, 0

@@ -76,8 +76,10 @@ type World struct {
 	growth []uint64 // per class
 	Grown  uint64   // the largest of growth, and of quota's
 
-	// Moved counts changes of where the tasks of terms are. A rollback restores it.
-	Moved  uint64
+	// Changes counts tasks that came or went and nodes that were reserved, Moved those
+	// changes of where the tasks of terms are. A rollback restores both.
+	Changes, Moved uint64
+
 	places places
 
 	touched  []NodeIx // nodes changed, in order; see Touched
