@@ -55,8 +55,7 @@ func newObjects(client kubernetes.Interface, perNode []string) (*objects, error)
 	if err := o.volumes.AddIndexers(cache.Indexers{byClass: unclaimed}); err != nil {
 		return nil, fmt.Errorf("indexing volumes: %w", err)
 	}
-	labels := append([]string{corev1.LabelHostname}, perNode...)
-	if err := o.nodes.AddIndexers(cache.Indexers{byLabel: func(obj any) ([]string, error) { return labelled(obj, labels), nil }}); err != nil {
+	if err := o.nodes.AddIndexers(cache.Indexers{byLabel: func(obj any) ([]string, error) { return labelled(obj, perNode), nil }}); err != nil {
 		return nil, fmt.Errorf("indexing nodes: %w", err)
 	}
 	return o, nil

@@ -111,7 +111,7 @@ func New(o Options) (*Scheduler, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	objs, err := newObjects(o.Client, o.Pods.PerNode)
+	objs, err := newObjects(o.Client, o.Pods.PerNodeLabels())
 	if err != nil {
 		return nil, err
 	}

@@ -44,6 +44,9 @@ type cluster struct {
 	deleted func(*corev1.Pod)
 	refused []string
 	groups  groups.Table
+
+	tree     spec.Tree
+	machines []*corev1.Node
 }
 
 type nothing struct{}
@@ -81,8 +84,21 @@ func newCluster(t testing.TB, queues ...*spec.Queue) *cluster {
 	if len(queues) == 0 {
 		queues = []*spec.Queue{queue("a", 0, 0)}
 	}
-	c.restart(spec.Tree{Root: &spec.Queue{Name: "root", Children: queues}})
+	c.tree = spec.Tree{Root: &spec.Queue{Name: "root", Children: queues}}
+	c.restart(c.tree)
 	return c
+}
+
+// crash ends the scheduler at this moment, whatever it was about to do, and starts
+// another one, which reads what it had recorded.
+func (c *cluster) crash() {
+	intended := c.todo.Units
+	c.todo = act.Work{}
+	c.restart(c.tree)
+	for _, n := range c.machines {
+		c.m.NodeChanged(n)
+	}
+	c.begin(slices.DeleteFunc(intended, func(u act.Unit) bool { return !u.Gang })...)
 }
 
 // restart begins anew with an empty mirror, as a scheduler does that comes to lead.
@@ -211,7 +227,7 @@ func (c *cluster) nodes(n, gpus int) {
 }
 
 func (c *cluster) node(name string, gpus int) {
-	c.m.NodeChanged(&corev1.Node{
+	c.machines = append(c.machines, &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Status: corev1.NodeStatus{
 			Allocatable: corev1.ResourceList{
@@ -221,6 +237,7 @@ func (c *cluster) node(name string, gpus int) {
 			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}},
 		},
 	})
+	c.m.NodeChanged(c.machines[len(c.machines)-1])
 }
 
 // change makes a pod different before it is told.

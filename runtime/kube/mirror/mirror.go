@@ -100,8 +100,10 @@ type Mirror struct {
 	stale   map[*node]bool // nodes to look at
 	waiting map[*pod]bool  // pods that wait for another object
 	refers  map[groups.Key]map[*pod]bool
-	version uint64 // of the terms that were counted last
-	renamed bool   // a namespace has come, gone or changed
+	version uint64   // of the terms that were counted last
+	renamed bool     // a namespace has come, gone or changed
+	called  bool     // nodes have other names
+	perNode []string // labels that name nodes
 	out     batch
 	knock   chan struct{}
 }
@@ -126,8 +128,8 @@ func New(o Options) *Mirror {
 		o: o, terms: pods.NewTerms(o.PodOptions, o.Objects.Namespace),
 		pods: map[types.UID]*pod{}, jobs: map[string]*job{}, nodes: map[string]*node{},
 		dirty: map[*job]bool{}, stale: map[*node]bool{}, waiting: map[*pod]bool{},
-		refers: map[groups.Key]map[*pod]bool{},
-		knock:  make(chan struct{}, 1),
+		refers: map[groups.Key]map[*pod]bool{}, perNode: o.PodOptions.PerNodeLabels(),
+		knock: make(chan struct{}, 1),
 	}
 }
 
@@ -172,6 +174,7 @@ func (m *Mirror) Flush() {
 }
 
 func (m *Mirror) flush() {
+	m.readByName()
 	m.recount()
 	m.reconcileNodes()
 	for _, j := range sortedKeys(m.dirty, func(j *job) string { return j.id }) {

@@ -468,7 +468,7 @@ func (c *cluster) random(r *rapid.T, i int) {
 		slices.SortFunc(all, func(a, b *corev1.Pod) int { return strings.Compare(string(a.UID), string(b.UID)) })
 		return rapid.SampledFrom(all).Draw(r, "pod")
 	}
-	switch rapid.IntRange(0, 8).Draw(r, "what") {
+	switch rapid.IntRange(0, 9).Draw(r, "what") {
 	case 0, 1:
 		c.pod(fmt.Sprint("p", i), rapid.IntRange(0, 2).Draw(r, "gpus"), label)
 	case 2:
@@ -493,6 +493,8 @@ func (c *cluster) random(r *rapid.T, i int) {
 		c.member("g", fmt.Sprint("m", i), 1, label)
 	case 8:
 		c.slow = !c.slow
+	case 9:
+		c.crash()
 	}
 }
 

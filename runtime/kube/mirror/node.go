@@ -21,6 +21,7 @@ type node struct {
 	name    string
 	obj     *corev1.Node // nil: not there
 	read    *corev1.Node // as it was last looked at
+	names   []string     // besides its own, as "label=value"
 	posted  *spec.Node   // as the ledger knows it, nil if it does not
 	foreign ledger.NodeUsed
 	// problems are why it takes no new pods.
@@ -43,8 +44,39 @@ func (m *Mirror) NodeChanged(obj *corev1.Node) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	n := m.nodeNamed(obj.Name)
+	m.namesOf(n, obj)
 	n.obj = obj
 	m.look(n)
+}
+
+// namesOf notes what else the node is called: pods that ask for a node by such a name
+// were read by the names that there were.
+func (m *Mirror) namesOf(n *node, obj *corev1.Node) {
+	var names []string
+	if obj != nil {
+		for _, l := range m.perNode {
+			if v, ok := obj.Labels[l]; ok && v != obj.Name {
+				names = append(names, l+"="+v)
+			}
+		}
+	}
+	if !slices.Equal(names, n.names) {
+		n.names, m.called = names, true
+	}
+}
+
+// readByName reads the pods again that ask for nodes by name, if nodes are called
+// otherwise than before.
+func (m *Mirror) readByName() {
+	if !m.called {
+		return
+	}
+	m.called = false
+	for _, p := range sortedPods(m.pods) {
+		if p.ours && p.node() == "" && p.task.Where != nil && p.task.Where.ByName() {
+			m.read(p)
+		}
+	}
 }
 
 // NodeDeleted takes in that a node is gone.
@@ -52,6 +84,7 @@ func (m *Mirror) NodeDeleted(name string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if n := m.nodes[name]; n != nil {
+		m.namesOf(n, nil)
 		n.obj = nil
 		m.look(n)
 	}

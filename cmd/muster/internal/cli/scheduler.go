@@ -63,7 +63,7 @@ are given.`, `
 	fl.BoolVar(&f.Pprof, "pprof", false, "serve /debug/pprof as well")
 	fl.StringSliceVar(&f.gpuLabels, "gpu-labels", nil, "`LABELS` of nodes that name the GPU product (default: those of NVIDIA, AMD, GKE, Karpenter)")
 	fl.StringSliceVar(&f.perNode, "per-node-labels", nil, "`LABELS` that no two nodes share, besides kubernetes.io/hostname")
-	fl.StringSliceVar(&f.gates, "node-gates", nil, "`CONDITIONS` that a node must show before it takes pods")
+	fl.StringSliceVar(&f.gates, "node-gates", nil, "`GATES` that must be open before a node takes pods: condition:T, label:K=V, annotation:K=V, no-taint:K")
 	fl.DurationVar(&f.Waits.Complete, "gang-timeout", time.Minute, "how long a gang may be bound in part before it is taken off whole")
 	fl.DurationVar(&f.Waits.Lost, "replacement-timeout", time.Minute, "how long the place of a gang's dead pod is kept")
 	fl.StringVar(&f.logFormat, "log-format", "text", "text or json, on stderr")
@@ -88,8 +88,12 @@ func (a *app) schedule(ctx context.Context, f schedulerFlags) error {
 	}
 	o.Log = log
 	o.Pods = pods.Options{GPULabels: f.gpuLabels, PerNode: f.perNode}
-	for _, c := range f.gates {
-		o.Pods.Gates = append(o.Pods.Gates, pods.Gate{Condition: c})
+	for _, text := range f.gates {
+		g, err := pods.ParseGate(text)
+		if err != nil {
+			return misused("as in --node-gates condition:Warm,no-taint:example.com/warming", "--node-gates %s: %s", text, err)
+		}
+		o.Pods.Gates = append(o.Pods.Gates, g)
 	}
 	v := builtFrom()
 	o.Version, o.Revision = v.Version, v.Revision
