@@ -34,7 +34,9 @@ func (i Info) with(n *Info) Info {
 		out.Priority = i.Priority
 	}
 	for _, d := range []struct{ into, from *time.Duration }{
-		{&out.Notice, &i.Notice}, {&out.Checkpoint, &i.Checkpoint}, {&out.RestartCost, &i.RestartCost},
+		{&out.Notice, &i.Notice},
+		{&out.Checkpoint, &i.Checkpoint},
+		{&out.RestartCost, &i.RestartCost},
 		{&out.Duration, &i.Duration},
 	} {
 		*d.into = cmp.Or(*d.into, *d.from)

@@ -47,7 +47,12 @@ func (w *writing) run() {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- w.status.Run(ctx) }()
-	w.t.Cleanup(func() { cancel(); <-ended })
+	w.t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			w.t.Errorf("Run: %v", err)
+		}
+	})
 }
 
 // now is what the object's status says, as one line.
