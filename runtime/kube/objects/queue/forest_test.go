@@ -179,3 +179,27 @@ func TestAnyObjectsMakeATree(t *testing.T) {
 		}
 	})
 }
+
+// BenchmarkJudge is one look at a thousand Queue objects, one of them changed to nonsense.
+func BenchmarkJudge(b *testing.B) {
+	objects := versions{}
+	for i := range 1000 {
+		q := &api.Queue{}
+		q.Name = fmt.Sprintf("q%d", i)
+		if i >= 10 {
+			q.Spec.Parent = fmt.Sprintf("q%d", i%10)
+		}
+		q.Spec.Max = api.Resources{"nvidia.com/gpu": api.MustParse("64"), "memory": api.MustParse("1Ti")}
+		objects[q.Name] = q
+	}
+	held := judge(objects, versions{}).used
+	bad := objects["q999"].DeepCopy()
+	bad.Spec.Max["nvidia.com/gpu"] = api.MustParse("65")
+	now := maps.Clone(objects)
+	now["q999"] = bad
+	for b.Loop() {
+		if v := judge(now, held); v.tree == nil || v.findings["q999"].reason != Invalid {
+			b.Fatal(v.findings["q999"])
+		}
+	}
+}

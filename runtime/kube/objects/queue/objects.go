@@ -45,7 +45,6 @@ type Objects struct {
 	held   versions // what the tree that holds was made of
 	ghosts versions // of those, deleted ones that jobs still run in
 	told   map[string]string
-	fault  error // of the last list or watch; holder.mu
 }
 
 // NewObjects returns a source that reads Queue objects.
