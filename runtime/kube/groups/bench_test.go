@@ -35,6 +35,10 @@ func TestPodsWithTheSameTaskGroupsDoNotDisturbEachOther(t *testing.T) {
 	if !first.Leader || !first.Info.Groups[0].Leader {
 		t.Errorf("the driver is no leader: %+v", first)
 	}
+	third, _ := groups.Read(other, noObjects{}, groups.Options{})
+	if &second.Info.Groups[0] != &third.Info.Groups[0] {
+		t.Error("20,000 pods have 20,000 copies of what one text says")
+	}
 	if second.Leader || second.Info.Groups[0].Leader {
 		t.Errorf("the driver's mark is on another pod: %+v", second)
 	}
