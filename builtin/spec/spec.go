@@ -120,7 +120,7 @@ type TaskGroup struct {
 	// Leader marks the head of a Ray cluster and its like: evicted last.
 	Leader bool
 	// Where, if not nil, decides which nodes the tasks may run on in place of
-	// NodeSelector and Tolerations.
+	// NodeSelector and Tolerations. GPUTypes bind beside it.
 	Where Where
 	// Near relates the tasks to others by where those run.
 	Near Near

@@ -87,8 +87,29 @@ func (g *TaskGroup) validate(ps *Problems, at string) {
 	}
 	g.Request.validate(ps, at)
 	g.Request.untyped(ps, at)
+	g.Near.validate(ps, at)
 	if gpu, ok := g.Request.Get(amount.GPUName); ok && gpu > 1000 && gpu%1000 != 0 {
 		ps.add(at, "gpu-fraction", "asks for %s GPUs; a fraction is of one device", amount.Format(amount.GPUName, gpu))
+	}
+}
+
+// Validate reports all problems of how tasks stand to others.
+func (n *Near) Validate(at string) error {
+	var ps Problems
+	n.validate(&ps, at)
+	return ps.AsError()
+}
+
+func (n *Near) validate(ps *Problems, at string) {
+	for i, id := range n.Counts {
+		if i > 0 && n.Counts[i-1] >= id {
+			ps.add(at, "unsorted-terms", "counts for %s twice or out of order", id)
+		}
+	}
+	for _, s := range n.Spread {
+		if s.MaxSkew < 1 {
+			ps.add(at, "skew-out-of-range", "spreads %s with a skew of at most %d, at least 1", s.ID, s.MaxSkew)
+		}
 	}
 }
 

@@ -62,6 +62,9 @@ func TestAJobWithOneFaultIsToldThatFault(t *testing.T) {
 		{"a resource named twice", func(j *spec.Job) {
 			j.Tasks[0].Request = spec.Resources{{Name: "cpu", Amount: 1}, {Name: "cpu", Amount: 2}}
 		}, "unsorted"},
+		{"a term that it counts for twice", func(j *spec.Job) { j.Tasks[0].Near.Counts = []string{"a", "a"} }, "unsorted-terms"},
+		{"terms out of order", func(j *spec.Job) { j.Tasks[0].Near.Counts = []string{"b", "a"} }, "unsorted-terms"},
+		{"a spread without any skew", func(j *spec.Job) { j.Tasks[0].Near.Spread = []spec.Spread{{Term: spec.Term{ID: "a"}}} }, "skew-out-of-range"},
 		{"groups that are too many only together", func(j *spec.Job) {
 			g := j.Tasks[0]
 			g.Size = spec.MaxTasks

@@ -22,14 +22,19 @@ type Where interface {
 // anti-affinity, topology spread, host ports, volumes that one node may use at a time.
 // Everything is said in terms.
 type Near struct {
-	// Counts are the terms that each task counts for, wherever it runs. Sorted.
+	// Counts are the terms that each task counts for, wherever it runs: while it sits on
+	// a node, as a place kept, running, or a victim that has not left yet. Sorted, none
+	// twice.
 	Counts []string
 	// Needs are the terms of which a task must have at least one counted in its domain.
-	// If no task at all counts for a term that the task itself counts for, the first may
-	// go anywhere that has the topology (Kubernetes' rule for a group's first pod).
+	// If no task in any domain counts for a term that the task itself counts for, the
+	// first may go anywhere that has the topology (Kubernetes' rule for a group's first
+	// pod). A gang whose groups all need a term that they all count for gathers in one
+	// domain, which is chosen so that it holds all of it.
 	Needs []Term
 	// Avoids are the terms of which a task must have none counted in its domain; nor may
-	// a task that counts for one of them join it there later.
+	// a task that counts for one of them join it there later. On a node that is in no
+	// domain it has nothing to avoid.
 	Avoids []Term
 	// Spread bounds how unevenly the tasks of a term are spread over domains.
 	Spread []Spread
@@ -49,7 +54,8 @@ type Term struct{ ID, Topology string }
 // count with the task may exceed the smallest count of any eligible domain by at most
 // MaxSkew (Kubernetes: DoNotSchedule). With fewer than MinDomains eligible domains the
 // smallest count is taken as 0. A domain is eligible if it has a node that the task's
-// shape may run on. A node without the label takes no such task.
+// shape may run on, cordoned or not, full or not; all tasks in it are counted, also those
+// on its other nodes. A node without the label takes no such task.
 type Spread struct {
 	Term
 	MaxSkew, MinDomains int32

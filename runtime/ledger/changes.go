@@ -151,6 +151,12 @@ func (e JobNear) apply(l *Ledger, _ spec.Time) error {
 	if err != nil {
 		return err
 	}
-	l.world.SetCounts(j, int(e.Group), e.Counts)
+	near := spec.Near{Counts: e.Counts}
+	if err := near.Validate("job " + e.ID); err != nil {
+		return err
+	}
+	if !slices.Equal(j.Own.Tasks[e.Group].Near.Counts, e.Counts) {
+		l.world.SetCounts(j, int(e.Group), e.Counts)
+	}
 	return nil
 }

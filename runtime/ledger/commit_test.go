@@ -307,24 +307,34 @@ func TestAPlaceThatBecameWrongWhileItWasDecidedIsStale(t *testing.T) {
 		why  string
 	}{
 		{
-			"others came that it avoids", spec.Near{Avoids: []spec.Term{byRack}},
-			ledger.NodeUsed{Name: "m", Counts: map[string]int32{"web": 1}}, "anti-affinity",
+			"others came that it avoids",
+			spec.Near{Avoids: []spec.Term{byRack}},
+			ledger.NodeUsed{Name: "m", Counts: map[string]int32{"web": 1}},
+			"anti-affinity",
 		},
 		{
-			"others came that avoid it", spec.Near{Counts: []string{"web"}},
-			ledger.NodeUsed{Name: "n", Avoids: map[spec.Term]int32{byRack: 1}}, "anti-affinity",
+			"others came that avoid it",
+			spec.Near{Counts: []string{"web"}},
+			ledger.NodeUsed{Name: "n", Avoids: map[spec.Term]int32{byRack: 1}},
+			"anti-affinity",
 		},
 		{
-			"a job came to count for what it avoids", spec.Near{Avoids: []spec.Term{web}},
-			ledger.JobNear{ID: "there", Counts: []string{"web"}}, "anti-affinity",
+			"a job came to count for what it avoids",
+			spec.Near{Avoids: []spec.Term{web}},
+			ledger.JobNear{ID: "there", Counts: []string{"web"}},
+			"anti-affinity",
 		},
 		{
-			"its company left", spec.Near{Needs: []spec.Term{{ID: "company", Topology: "rack"}}},
-			ledger.JobGone{ID: "there"}, "affinity",
+			"its company left",
+			spec.Near{Needs: []spec.Term{{ID: "company", Topology: "rack"}}},
+			ledger.JobGone{ID: "there"},
+			"affinity",
 		},
 		{
-			"its zone has enough now", spec.Near{Counts: []string{"s"}, Spread: []spec.Spread{{Term: spec.Term{ID: "s", Topology: "rack"}, MaxSkew: 1, Self: true}}},
-			ledger.NodeUsed{Name: "m", Counts: map[string]int32{"s": 1}}, "spread",
+			"its zone has enough now",
+			spec.Near{Counts: []string{"s"}, Spread: []spec.Spread{{Term: spec.Term{ID: "s", Topology: "rack"}, MaxSkew: 1, Self: true}}},
+			ledger.NodeUsed{Name: "m", Counts: map[string]int32{"s": 1}},
+			"spread",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -65,6 +65,7 @@ func TestEventsThatMakeNoSenseAreRefusedByCodeAndChangeNothing(t *testing.T) {
 		{"others of whom less than none count", ledger.NodeUsed{Name: "n", Counts: map[string]int32{"web": -1}}, "negative-count"},
 		{"others of whom less than none avoid", ledger.NodeUsed{Name: "n", Avoids: map[spec.Term]int32{{ID: "web"}: -1}}, "negative-count"},
 		{"what an unknown group counts for", ledger.JobNear{ID: "run", Group: 7}, "unknown-group"},
+		{"a term to count for twice", ledger.JobNear{ID: "run", Counts: []string{"a", "a"}}, "unsorted-terms"},
 		{"queues without a leaf that has jobs", ledger.QueuesChanged{Tree: spec.Tree{Root: &spec.Queue{Name: "root", Children: []*spec.Queue{{Name: "a"}}}}}, "queue-in-use"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
