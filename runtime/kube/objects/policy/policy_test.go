@@ -471,13 +471,16 @@ func TestALoadIsGivenUpForAnotherSpecAndForNothingElse(t *testing.T) {
 
 func TestAStatusThatCannotBeWrittenIsTriedAgain(t *testing.T) {
 	var failed sync.Map
-	k := newCluster(t, func(o *Options) { o.Failed = func(err error) { failed.Store("last", err.Error()) } })
 	tries := 0
-	k.objects.PrependReactor("patch", "policies", func(clienttesting.Action) (bool, runtime.Object, error) {
+	away := func(clienttesting.Action) (bool, runtime.Object, error) {
 		if tries++; tries <= 3 {
 			return true, nil, errors.New("the server is away")
 		}
 		return false, nil, nil
+	}
+	k := newCluster(t, func(o *Options) {
+		o.Failed = func(err error) { failed.Store("last", err.Error()) }
+		o.Client.(*dynamicfake.FakeDynamicClient).PrependReactor("patch", "policies", away)
 	})
 	k.put("order", `{source: {inline: {rego: "package x"}}}`)
 	k.eventually("the refusal of rules", func() bool { return k.status("order").Code == "bad-rules" })
