@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 
@@ -66,14 +67,7 @@ func (w *world) holds(a, b, evicted int) {
 // it can be read why.
 func (w *world) allExplained(namespace string, want int) {
 	w.t.Helper()
-	events, err := w.Client.CoreV1().Events(namespace).List(w.t.Context(), metav1.ListOptions{})
-	must(w.t, err)
-	why := map[string]string{}
-	for _, e := range events.Items {
-		if e.Reason == "Preempted" {
-			why[string(e.InvolvedObject.UID)] = e.Message
-		}
-	}
+	why := w.reasons(namespace, "Preempted", want)
 	evicted := only(w.seen.Pods(), in(namespace), leaves, func(p observe.Pod) bool { return p.Disrupted != nil })
 	if len(evicted) != want {
 		w.t.Errorf("%d pods were evicted, not %d", len(evicted), want)
@@ -89,4 +83,27 @@ func (w *world) allExplained(namespace string, want int) {
 			w.t.Logf("%s: condition: %s\nannotations: %v\nevent: %s", p.Name, p.Disrupted.Message, p.AnnotatedBefore, why[string(p.UID)])
 		}
 	}
+}
+
+// reasons waits until so many pods of a namespace have an event, and returns what these
+// say by the pod's UID.
+func (w *world) reasons(namespace, event string, want int) map[string]string {
+	w.t.Helper()
+	why := map[string]string{}
+	kubetest.Eventually(w.t, func(ctx context.Context) error {
+		events, err := w.Client.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		for _, e := range events.Items {
+			if e.Reason == event {
+				why[string(e.InvolvedObject.UID)] = e.Message
+			}
+		}
+		if len(why) < want {
+			return fmt.Errorf("%d of %d pods have an event %s", len(why), want, event)
+		}
+		return nil
+	})
+	return why
 }

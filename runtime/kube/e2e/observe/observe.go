@@ -41,7 +41,8 @@ type Pod struct {
 	Node            string            // "" until it is bound
 	Phase           corev1.PodPhase
 	Reason          string // of the status: OutOfcpu is one
-	// Conditions are the newest; Disrupted is the condition DisruptionTarget.
+	// Conditions are the newest; Disrupted is the first condition DisruptionTarget that it
+	// had: the Eviction API writes its own over it.
 	Conditions []corev1.PodCondition
 	Disrupted  *corev1.PodCondition
 	Created    time.Time
@@ -140,7 +141,7 @@ func (o *Observer) pod(p *corev1.Pod) {
 	}
 	seen.Labels, seen.Annotations = p.Labels, p.Annotations
 	seen.Phase, seen.Reason, seen.Conditions = p.Status.Phase, p.Status.Reason, p.Status.Conditions
-	if c := seen.Condition(corev1.DisruptionTarget); c != nil {
+	if c := seen.Condition(corev1.DisruptionTarget); c != nil && seen.Disrupted == nil {
 		seen.Disrupted = c
 	}
 	o.place(seen, p, now)
