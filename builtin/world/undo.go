@@ -33,7 +33,6 @@ type change struct {
 	// grown is World.Grown before the change, class and classGrown the age of the
 	// class of its node: a try that is taken back helped nobody.
 	grown, classGrown uint64
-	changes, moved    uint64
 	class             ClassID
 }
 
@@ -100,11 +99,12 @@ func (w *World) log(c change) {
 		n = c.task.Node
 	}
 	c.class = w.Nodes[n].Class
-	c.grown, c.classGrown, c.changes, c.moved = w.Grown, w.growth[c.class], w.Changes, w.Moved
+	c.grown, c.classGrown = w.Grown, w.growth[c.class]
 	*w.undo.next() = c
 }
 
 func (w *World) revert(c *change) {
+	changes, moved := w.Changes, w.Moved
 	switch c.op {
 	case opPlace:
 		w.lift(c.task, Pending)
@@ -116,7 +116,9 @@ func (w *World) revert(c *change) {
 	case opReserve:
 		w.setReserved(c.node, c.job)
 	}
-	w.Grown, w.growth[c.class], w.Changes, w.Moved = c.grown, c.classGrown, c.changes, c.moved
+	w.Grown, w.growth[c.class] = c.grown, c.classGrown
+	// To undo something counts as often as it did: take both back.
+	w.Changes, w.Moved = 2*changes-w.Changes, 2*moved-w.Moved
 }
 
 // Place puts a pending task on a node, in state Claimed or Bound, on the given
