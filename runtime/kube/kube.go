@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/musterhq/muster/builtin/cycle"
@@ -65,6 +66,8 @@ type Options struct {
 	GroupOpt groups.Options
 	Waits    mirror.Waits
 	Log      *slog.Logger
+	// Group hears how group objects stand, while this replica leads; nil hears nothing.
+	Group func(groups.Key, groups.State)
 	// Tree hears of every tree of queues that holds from now on; nil hears nothing.
 	Tree func(*spec.Tree)
 	// Leading is called when this replica has come to lead, before the first decision.
@@ -121,11 +124,11 @@ func New(o Options) (*Scheduler, error) {
 		Schedulers: o.Schedulers, Post: s.post, Applied: s.applied,
 		Do:      func(w act.Work) { s.actor.Do(w) },
 		Forget:  func(pod act.Pod) { s.actor.Forget(pod) },
-		Abandon: s.abandon,
+		Abandon: s.abandon, Group: o.Group,
 		Objects: objs, Groups: s.groups, Queue: s.queue,
 		GroupOptions: o.GroupOpt, PodOptions: o.Pods, Waits: o.Waits, Log: o.Log,
 	})
-	o.Act.Namespace, o.Act.Identity, o.Act.Log = o.Namespace, o.Identity, o.Log
+	o.Act.Namespace, o.Act.Identity, o.Act.Admit, o.Act.Log = o.Namespace, o.Identity, s.mirror.Admit, o.Log
 	s.actor = act.New(o.Client, o.Act, outcomes{s.mirror, s})
 	return s, nil
 }
@@ -327,9 +330,19 @@ func (s *Scheduler) lead(ctx context.Context) error {
 			return err
 		}
 	}
+	s.seed()
 	s.mirror.Begin(intended)
 	s.o.Log.Info("leading", "identity", s.o.Identity, "gangs begun by the last leader", len(intended))
 	return s.play(ctx, l)
+}
+
+// seed lets the actor know what pods were told already.
+func (s *Scheduler) seed() {
+	for _, obj := range s.objects.pods.GetStore().List() {
+		if p, ok := obj.(*corev1.Pod); ok {
+			s.actor.Seen(p)
+		}
+	}
 }
 
 // play runs the loop and what is around it. The actor ends last: what was decided is

@@ -39,6 +39,10 @@ type Options struct {
 	// Identity is the replica's name, Component the scheduler's ("muster"), for events.
 	Identity, Component string
 
+	// Admit has the last word right before a bind is sent: an error has it decided anew.
+	// It is called from any goroutine and must be quick; nil admits everything.
+	Admit func(Bind) error
+
 	// Timeout of one request (15 s).
 	Timeout time.Duration
 	// Patience is how long something is tried before it counts as failed (1 min). Time in

@@ -43,6 +43,11 @@ func (r *unitRun) bind(ctx context.Context, b *Bind) result {
 		if err := a.sleepUntil(ctx, a.bindPace.slot(1)); err != nil {
 			return result{err: err}
 		}
+		if a.opts.Admit != nil { // at the last moment: others bind pods, too
+			if err := a.opts.Admit(*b); err != nil {
+				return result{err: err}
+			}
+		}
 		err := a.call(ctx, r.turn(), post)
 		switch fateOf(err) {
 		case done, stopped:

@@ -329,3 +329,24 @@ func BenchmarkDo(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/5000, "ns/bind")
 }
+
+func TestABindThatIsNotAdmittedIsNotSent(t *testing.T) {
+	s, h := newServer(t), newHeard()
+	pods := s.pods(2)
+	a, stop := running(t, s, Options{Admit: func(b Bind) error {
+		if b.Pod == pods[0] {
+			return errors.New("somebody else came first")
+		}
+		return nil
+	}}, h)
+	defer stop()
+	a.Do(Work{Units: []Unit{gang("j", "n1", pods[0]), gang("k", "n1", pods[1])}})
+	eventually(t, "both heard", func() bool { return h.settled() == 2 })
+	stop()
+	if err := h.failed[pods[0].UID]; err == nil || s.binds[string(pods[0].UID)] > 0 {
+		t.Errorf("heard %v, sent %d times", err, s.binds[string(pods[0].UID)])
+	}
+	if s.binds[string(pods[1].UID)] != 1 {
+		t.Error("the other one was not bound")
+	}
+}

@@ -93,10 +93,12 @@ type job struct {
 	begun    time.Time // when places were first held for declared pods
 	partial  time.Time // since when a part of its gang runs without the rest, zero: it does not
 	started  bool      // the whole gang was bound once
-	idle     time.Time // since when it has no pod, zero: it has
-	doubted  bool      // the ledger's view differs: tell it anew
-	retry    time.Time
-	doubts   int
+	// succeeded and failed count the pods that ended.
+	succeeded, failed int32
+	idle              time.Time // since when it has no pod, zero: it has
+	doubted           bool      // the ledger's view differs: tell it anew
+	retry             time.Time
+	doubts            int
 }
 
 func (j *job) doubt(now time.Time) {
@@ -107,6 +109,7 @@ func (j *job) doubt(now time.Time) {
 
 // join puts the pod into its job.
 func (m *Mirror) join(p *pod) {
+	m.apart(p)
 	id := p.member.Job
 	if p.job != nil && p.job.id != id { // its labels changed: it leaves the old job
 		m.mark(p.job)
@@ -127,6 +130,41 @@ func (m *Mirror) join(p *pod) {
 	p.job = j
 	j.pods[p] = true
 	m.mark(j)
+}
+
+// apart makes a job of its own of a slice above the gang: the hosts of a multi-host
+// replica, which are of use only together, and start and leave so. Those that make up
+// the gang stay in it.
+func (m *Mirror) apart(p *pod) {
+	mem := &p.member
+	if mem.Slice == "" || mem.SliceSize < 2 || mem.Job == "" {
+		return
+	}
+	whole := mem.Job + "/" + mem.Slice
+	if p.job != nil && p.job.id == mem.Job || m.jobs[whole] == nil && m.inGang(p) {
+		return
+	}
+	mem.Job = whole
+	mem.Info.Min, mem.Info.Groups, mem.Info.Whole = mem.SliceSize, nil, true
+}
+
+// inGang says whether the pod's slice is one of those that must run with the rest.
+func (m *Mirror) inGang(p *pod) bool {
+	need := int32(0)
+	for _, g := range p.member.Info.Groups {
+		if g.Name == p.member.Group {
+			need = g.Min / p.member.SliceSize
+		}
+	}
+	slices := map[string]bool{}
+	if j := m.jobs[p.member.Job]; j != nil {
+		for o := range j.pods {
+			if o != p && o.member.Group == p.member.Group && !o.over() {
+				slices[o.member.Slice] = true
+			}
+		}
+	}
+	return slices[p.member.Slice] || int32(len(slices)) < need
 }
 
 // submitted is when a job came by our own clock: the API server's may be ahead of it.

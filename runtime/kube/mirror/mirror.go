@@ -44,6 +44,8 @@ type Options struct {
 	Forget func(act.Pod)
 	// Abandon drops the record of a gang that can't be finished as it was intended.
 	Abandon func(act.Unit)
+	// Group hears how the group object of a job stands; nil if nobody wants to know.
+	Group func(groups.Key, groups.State)
 	// Objects and Groups look up what pods refer to.
 	Objects pods.Objects
 	Groups  groups.Objects

@@ -48,6 +48,7 @@ func (m *Mirror) Act(_ spec.Time, r ledger.Result) {
 		if j := m.jobs[p.Pending[i].Job]; j != nil {
 			j.why = p.Pending[i].Why
 			m.tellAll(j)
+			m.tellGroup(j)
 		}
 	}
 	for _, e := range p.Events {

@@ -49,6 +49,7 @@ func (m *Mirror) reconcile(j *job) {
 	}
 	m.watch(j)
 	m.tellAll(j)
+	m.tellGroup(j)
 }
 
 // retell forgets what the ledger was told about the job: submit tells it anew.
@@ -65,6 +66,13 @@ func (m *Mirror) release(j *job) {
 	for _, p := range j.members() {
 		if !p.over() {
 			continue
+		}
+		switch {
+		case p.gone:
+		case p.obj.Status.Phase == corev1.PodSucceeded:
+			j.succeeded++
+		default:
+			j.failed++
 		}
 		if s := p.slot; s != nil {
 			m.vacate(s, p)

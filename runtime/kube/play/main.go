@@ -122,10 +122,10 @@ func (p play) start(kubeconfig string) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close() //nolint:errcheck // the child has its own
+	defer log.Close()                                                                                   //nolint:errcheck // the child has its own
 	c := exec.Command(muster, "scheduler", "--kubeconfig", kubeconfig, "--namespace", deploy.Namespace, //nolint:noctx // it outlives this
 		"--queues", "configmap:"+deploy.Namespace+"/"+deploy.QueuesConfigMap, "--scheduler-names", "muster,yunikorn,kai-scheduler,volcano,scheduler-plugins-scheduler",
-		"--listen", address, "--open", "--lease-duration", "4s", "--renew-deadline", "3s", "--retry-period", "500ms")
+		"--listen", address, "--lease-duration", "4s", "--renew-deadline", "3s", "--retry-period", "500ms")
 	c.Stdout, c.Stderr = log, log
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := c.Start(); err != nil {

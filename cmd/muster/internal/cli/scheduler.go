@@ -59,7 +59,7 @@ are given.`, `
 	fl.StringVar(&f.Listen.Address, "listen", "127.0.0.1:9070", "`ADDRESS` of API, metrics and page")
 	fl.StringVar(&f.Listen.CertFile, "tls-cert", "", "`FILE` with the certificate to serve with")
 	fl.StringVar(&f.Listen.KeyFile, "tls-key", "", "`FILE` with its key")
-	fl.BoolVar(&f.Open, "open", false, "let everybody read who reaches the address (loopback only)")
+	fl.BoolVar(&f.Guarded, "require-token", false, "ask for a token on loopback, too")
 	fl.BoolVar(&f.Pprof, "pprof", false, "serve /debug/pprof as well")
 	fl.StringSliceVar(&f.gpuLabels, "gpu-labels", nil, "`LABELS` of nodes that name the GPU product (default: those of NVIDIA, AMD, GKE, Karpenter)")
 	fl.StringSliceVar(&f.perNode, "per-node-labels", nil, "`LABELS` that no two nodes share, besides kubernetes.io/hostname")

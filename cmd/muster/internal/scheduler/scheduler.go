@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -42,7 +43,7 @@ type Options struct {
 	Policies            string // policies.yaml, "" for none
 	Guard               string
 	Listen              serve.Listen
-	Open                bool // the API asks nobody who reads
+	Guarded             bool // the API asks who reads, on loopback too
 	Pprof               bool
 	Version, Revision   string
 	Waits               mirror.Waits
@@ -109,6 +110,8 @@ type process struct {
 	kube    *kube.Scheduler
 	policy  *policies
 	seen    *seen
+	watch   *groups.Watch
+	status  atomic.Pointer[groups.Status] // of group objects; nil while the replica stands by
 }
 
 func (p *process) connect(config *rest.Config) error {
@@ -134,10 +137,21 @@ func (p *process) connect(config *rest.Config) error {
 		Lease: p.o.Lease, Queues: p.queues, Base: cycle.Set{}, Waits: p.o.Waits, Pods: p.o.Pods, Log: p.o.Log,
 		Act: act.Options{Workers: p.o.BindWorkers, QPS: p.o.BindQPS, RespectBudgets: p.o.RespectBudgets},
 		Groups: func(changed func(groups.Key)) kube.Groups {
-			return groups.NewWatch(groups.WatchOptions{
+			p.watch = groups.NewWatch(groups.WatchOptions{
 				Client: p.client, Dynamic: p.dynamic, Discovery: p.client.Discovery(), Log: p.o.Log,
-				OnChange: func(k groups.Key, _ *groups.PodGroup) { changed(k) },
+				OnChange: func(k groups.Key, g *groups.PodGroup) {
+					if s := p.status.Load(); s != nil && g == nil {
+						s.Forget(k)
+					}
+					changed(k)
+				},
 			})
+			return p.watch
+		},
+		Group: func(k groups.Key, state groups.State) {
+			if s := p.status.Load(); s != nil {
+				s.Set(k, state)
+			}
 		},
 		Tree: p.policy.setTree, Leading: p.leading,
 	})

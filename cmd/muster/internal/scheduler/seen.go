@@ -8,6 +8,8 @@ import (
 	"github.com/musterhq/muster/runtime/clock"
 	"github.com/musterhq/muster/runtime/kube"
 	"github.com/musterhq/muster/runtime/kube/act"
+	"github.com/musterhq/muster/runtime/kube/auth"
+	"github.com/musterhq/muster/runtime/kube/groups"
 	"github.com/musterhq/muster/runtime/loop"
 	"github.com/musterhq/muster/runtime/serve"
 	"github.com/musterhq/muster/runtime/serve/metrics"
@@ -41,7 +43,18 @@ func (p *process) leading(ctx context.Context, l kube.Leader) error {
 	p.seen.leader = &l
 	p.seen.mu.Unlock()
 	l.Loop.Listen(func(t loop.Turn) { p.seen.source.Recorder.Turned(t) })
+	status := groups.NewStatus(groups.StatusOptions{Dynamic: p.dynamic, Served: p.watch.Served, Log: p.o.Log})
+	p.status.Store(status)
+	p.policy.work.Go(func() { _ = status.Run(ctx) })
 	return p.policy.begin(ctx, l)
+}
+
+// authorizer asks the API server who may read.
+type authorizer struct{ of *auth.Authorizer }
+
+func (a authorizer) Authorize(ctx context.Context, token, verb, path string) (serve.Decision, error) {
+	user, allowed, why, err := a.of.Authorize(ctx, token, verb, path)
+	return serve.Decision{Allowed: allowed, User: user, Reason: why}, err
 }
 
 // Visit passes a visit on to the loop; a replica that stands by has none.
@@ -85,7 +98,12 @@ func (s *seen) Extra(id string) (out []view.Reason) {
 func (s *seen) open() (*serve.Server, error) {
 	registry := metrics.New(s.source, metrics.Options{Version: s.p.o.Version, Revision: s.p.o.Revision, Acted: s.acted})
 	c := serve.Config{Source: s.source, Metrics: metrics.Handler(registry), Ready: s.p.kube.Ready, Pprof: s.p.o.Pprof}
-	return serve.Open(s.p.o.Listen, serve.Handler(c))
+	listen := s.p.o.Listen
+	if s.p.o.Guarded || !serve.IsLocal(listen.Address) {
+		c.Auth = authorizer{auth.New(s.p.client, auth.Options{})}
+		listen.Guarded, listen.SelfSigned = true, listen.CertFile == ""
+	}
+	return serve.Open(listen, serve.Handler(c))
 }
 
 // acted are the actor's totals.
