@@ -1,6 +1,8 @@
 package e2e_test
 
 import (
+	"os"
+	"regexp"
 	"testing"
 
 	"github.com/musterhq/muster/deploy"
@@ -8,7 +10,8 @@ import (
 	"github.com/musterhq/muster/runtime/kube/kubetest"
 )
 
-// TestAnAPIServerTakesAllManifests without a complaint, by a dry run and then for real.
+// TestAnAPIServerTakesAllManifests without a complaint, by a dry run and then for real,
+// and the objects of the guide.
 func TestAnAPIServerTakesAllManifests(t *testing.T) {
 	w := newWorld(t, kubetest.Options{NoKwok: true})
 	w.namespace(deploy.Namespace) // a dry run makes none, and the others need it
@@ -22,4 +25,21 @@ func TestAnAPIServerTakesAllManifests(t *testing.T) {
 		w.apply(text, "All")
 		w.define(text)
 	}
+	for _, object := range guide(t) {
+		w.apply(object, "All")
+	}
+}
+
+// guide returns the objects in docs/kubernetes.md.
+func guide(t *testing.T) (objects [][]byte) {
+	t.Helper()
+	text, err := os.ReadFile("../../../docs/kubernetes.md")
+	must(t, err)
+	for _, b := range regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$").FindAllSubmatch(text, -1) {
+		objects = append(objects, b[1])
+	}
+	if len(objects) < 3 {
+		t.Fatalf("the guide has %d objects", len(objects))
+	}
+	return objects
 }

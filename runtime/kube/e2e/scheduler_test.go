@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -24,11 +25,16 @@ import (
 	"github.com/musterhq/muster/runtime/kube/kubetest"
 )
 
+var prebuilt = flag.String("muster", "", "use this `binary` instead of building one")
+
 // built is the folder of the binary, "" if no test needed it.
 var built string
 
 // binary builds muster once for all tests.
 var binary = sync.OnceValues(func() (string, error) {
+	if *prebuilt != "" {
+		return filepath.Abs(*prebuilt)
+	}
 	var err error
 	if built, err = os.MkdirTemp("", "muster-e2e-"); err != nil {
 		return "", err

@@ -23,7 +23,10 @@ func TestTheTalk(t *testing.T) {
 	w.install(tree(queue{"a", "60", "100", ""}, queue{"b", "40", "100", ""}))
 	w.scheduler("a").ready()
 	shape := func(ns string) load.Shape {
-		return load.Shape{Namespace: w.namespace(ns), Scheduler: "muster", CPU: "1", GPUs: 1}
+		return load.Shape{
+			Namespace: w.namespace(ns), Scheduler: "muster", CPU: "1", GPUs: 1,
+			Annotations: map[string]string{"muster.dev/notice": "2s"},
+		}
 	}
 
 	w.run("a alone takes all", func(t *testing.T, w *world) {
@@ -75,6 +78,9 @@ func (w *world) allExplained(namespace string, want int) {
 	for i, p := range evicted {
 		if p.Disrupted.Status != corev1.ConditionTrue || p.Disrupted.Reason != corev1.PodReasonPreemptionByScheduler || p.Disrupted.Message == "" {
 			w.t.Errorf("%s: the condition DisruptionTarget is %+v", p.Name, *p.Disrupted)
+		}
+		if p.AnnotatedBefore["muster.dev/evict-at"] == "" || p.AnnotatedBefore["muster.dev/evict-reason"] == "" {
+			w.t.Errorf("%s was not told when it would be evicted: %v", p.Name, p.AnnotatedBefore)
 		}
 		if why[string(p.UID)] == "" {
 			w.t.Errorf("%s: there is no event that explains its eviction", p.Name)
