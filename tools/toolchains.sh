@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Installs what the SDKs in C, Rust and AssemblyScript are tested with, on Debian
-# bookworm: clang and lld, rustc with the standard library for Wasm, node and npm, and
-# the AssemblyScript compiler at the version that sdk/assemblyscript pins. Quick when all
-# is there. Muster itself and its Go guests need none of it.
+# Installs what the page and the SDKs in C, Rust and AssemblyScript are tested with, on
+# Debian bookworm: chromium, clang and lld, rustc with the standard library for Wasm, node
+# and npm, and the AssemblyScript compiler at the version that sdk/assemblyscript pins.
+# Quick when all is there. Muster itself and its Go guests need none of it.
 #
 # usage: tools/toolchains.sh
 set -euo pipefail
@@ -32,6 +32,7 @@ want clang-16 /usr/bin/clang-16
 want lld-16 /usr/bin/wasm-ld-16
 want rustc /usr/bin/rustc
 want wabt /usr/bin/wat2wasm
+want chromium /usr/bin/chromium
 want libstd-rust-dev-wasm32 /usr/lib/rustlib/wasm32-unknown-unknown/lib
 command -v node >/dev/null || missing+=(nodejs)
 install_missing
