@@ -11,6 +11,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/musterhq/muster/runtime/kube/e2e/load"
 	"github.com/musterhq/muster/runtime/kube/e2e/observe"
@@ -108,6 +110,30 @@ func queueNames() []string {
 	return names
 }
 
+// noKubelets is a world without kwok, whose nodes are Ready all the same: pods are bound
+// and nobody runs them.
+func noKubelets(t testing.TB, o kubetest.Options) *world {
+	t.Helper()
+	o.NoKwok = true
+	w := newWorld(t, o)
+	ready := []byte(`{"status":{"conditions":[{"type":"Ready","status":"True","reason":"Test"}]}}`)
+	must(t, load.Each(t.Context(), w.seen.Nodes(), func(ctx context.Context, node string) error {
+		_, err := w.Client.CoreV1().Nodes().Patch(ctx, node, types.StrategicMergePatchType, ready, metav1.PatchOptions{}, "status")
+		return err
+	}))
+	return w
+}
+
+// sized is a world of a size, with or without kubelets.
+func sized(t testing.TB, s size, kwok bool, o kubetest.Options) *world {
+	t.Helper()
+	o.Nodes = s.nodes
+	if kwok {
+		return newWorld(t, o)
+	}
+	return noKubelets(t, o)
+}
+
 // backlog is what every contender of a comparison gets: the same pods, there before it
 // begins.
 func backlog(w *world, s size, scheduler string) []*corev1.Pod {
@@ -143,7 +169,7 @@ func rate(pods []observe.Pod) float64 {
 
 // stockRate is kube-scheduler's, with its default profile and its limits lifted.
 func stockRate(t *testing.T, s size, kwok bool) float64 {
-	w := newWorld(t, kubetest.Options{Nodes: s.nodes, Baseline: true, NoKwok: !kwok})
+	w := sized(t, s, kwok, kubetest.Options{Baseline: true})
 	w.Stop(kubetest.Scheduler)
 	backlog(w, s, corev1.DefaultSchedulerName)
 	w.Start(kubetest.Scheduler)
@@ -152,7 +178,7 @@ func stockRate(t *testing.T, s size, kwok bool) float64 {
 
 // rawRate is that of 16 workers that bind without deciding anything.
 func rawRate(t *testing.T, s size, kwok bool) float64 {
-	w := newWorld(t, kubetest.Options{Nodes: s.nodes, NoKwok: !kwok})
+	w := sized(t, s, kwok, kubetest.Options{})
 	pods := backlog(w, s, "nobody")
 	ctx, cancel := context.WithTimeout(t.Context(), *generous)
 	defer cancel()

@@ -18,7 +18,7 @@ func TestFiguresOfALargeCluster(t *testing.T) {
 	needFigures(t)
 	muster(t)
 	const nodes, running = 5000, 20000
-	w := newWorld(t, kubetest.Options{Nodes: nodes, NoKwok: true})
+	w := noKubelets(t, kubetest.Options{Nodes: nodes})
 	w.install(tree(queue{name: "ml"}))
 	pods := load.Plain(running, []string{"root.ml"}, load.Shape{Namespace: w.namespace("load"), Scheduler: "muster", CPU: "4", Memory: "16Gi", GPUs: 1})
 	must(t, load.Create(t.Context(), w.Client, pods))

@@ -12,7 +12,7 @@ import (
 
 // musterRate is Muster's on the same backlog as the others'.
 func musterRate(t *testing.T, s size, kwok bool) (perSecond float64, use usage) {
-	w := newWorld(t, kubetest.Options{Nodes: s.nodes, NoKwok: !kwok})
+	w := sized(t, s, kwok, kubetest.Options{})
 	var queues []queue
 	for _, name := range queueNames() {
 		queues = append(queues, queue{name: name[len("root."):], guaranteed: fmt.Sprint(s.nodes * 8 / queueCount)})
