@@ -43,7 +43,6 @@ func TestTheAPIServerGoesAway(t *testing.T) {
 	if *figures != "" {
 		away = time.Minute
 	}
-	muster(t)
 	w := newWorld(t, kubetest.Options{Products: "H100=50"}) // 400 GPUs
 	w.install(tree(queue{name: "a"}, queue{name: "b"}))
 	w.keep("r0", "--bind-qps=40")

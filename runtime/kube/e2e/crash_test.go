@@ -24,7 +24,6 @@ func TestTheLeaderDiesInTheMiddleOfAGang(t *testing.T) {
 	if *figures != "" {
 		times = 20
 	}
-	muster(t)
 	w := newWorld(t, kubetest.Options{Products: "H100=80", NativeGangs: true}) // 640 GPUs
 	w.install(tree(queue{name: "ml"}))
 	replicas := map[string]*scheduler{}

@@ -26,7 +26,6 @@ func encode(t testing.TB, value any) string {
 // TestTwoGangsThatNeedMoreThanHalfNeverDeadlock: on 8 nodes of 8 GPUs there is room for
 // five workers twice only if one waits for the other. It holds for gangs in any words.
 func TestTwoGangsThatNeedMoreThanHalfNeverDeadlock(t *testing.T) {
-	muster(t)
 	w := auditedWorld(t, kubetest.Options{Products: "H100=8", NativeGangs: true})
 	w.install(tree(queue{name: "a"}, queue{name: "b"}))
 	w.scheduler("a").ready()

@@ -16,7 +16,6 @@ import (
 // and what the scheduler takes there when nothing happens.
 func TestFiguresOfALargeCluster(t *testing.T) {
 	needFigures(t)
-	muster(t)
 	const nodes, running = 5000, 20000
 	w := noKubelets(t, kubetest.Options{Nodes: nodes})
 	w.install(tree(queue{name: "ml"}))
@@ -27,7 +26,8 @@ func TestFiguresOfALargeCluster(t *testing.T) {
 
 	f := newTable(t, "5,000 nodes, 20,000 running pods", "measured", "is")
 	first := w.scheduler("a").ready()
-	idleFor := time.Minute
+	time.Sleep(15 * time.Second) // what starting has left behind is collected by then
+	const idleFor = time.Minute
 	before := processUsage(t, first.cmd.Process.Pid)
 	time.Sleep(idleFor)
 	after := processUsage(t, first.cmd.Process.Pid)
@@ -38,10 +38,9 @@ func TestFiguresOfALargeCluster(t *testing.T) {
 	late := load.Shape{Namespace: w.namespace("late"), Scheduler: "muster", CPU: "1", GPUs: 1}
 	must(t, load.Create(t.Context(), w.Client, load.Plain(100, []string{"root.ml"}, late)))
 	started := time.Now()
-	m := w.scheduler("b")
+	w.scheduler("b")
 	bound := w.bound("late", 1)
 	f.row("start of the process to first bind, s", earliest(bound).Sub(started).Seconds())
-	f.row("the scheduler's own words", lineWith(t, m, "synced"))
 	w.bound("late", 100)
 }
 
@@ -58,7 +57,6 @@ func earliest(pods []observe.Pod) time.Time {
 // TestAnIdleSchedulerTakesNoCPU on a small cluster: what it does in ten seconds in which
 // nothing happens is little, even with pods that wait.
 func TestAnIdleSchedulerTakesNoCPU(t *testing.T) {
-	muster(t)
 	w := auditedWorld(t, kubetest.Options{Products: "H100=10"})
 	w.install(tree(queue{name: "small", max: "4"}))
 	m := w.scheduler("a").ready()

@@ -1,8 +1,11 @@
 package e2e_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -25,9 +28,8 @@ const library = "../../../bin/policies/"
 // end after a second, so that somebody is always bound; first the oldest, then, under
 // fifo-reversed, the newest.
 func TestAPolicyIsSwappedWhilePodsAreBound(t *testing.T) {
-	muster(t)
 	w := auditedWorld(t, kubetest.Options{Products: "H100=1"})
-	w.install(tree(queue{name: "ml", more: "properties: {}\njobOrder: order"}))
+	w.install(tree(queue{name: "ml", more: "policies: {jobOrder: order}"}))
 	w.scheduler("a").ready()
 	ns := w.namespace("load")
 	jobs := load.Plain(150, []string{"root.ml"}, load.Shape{
@@ -51,7 +53,11 @@ func TestAPolicyIsSwappedWhilePodsAreBound(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v\n  hint: make guests", err)
 		}
-		w.policy("order", "fifo-reversed.wasm", module)
+		var packed bytes.Buffer
+		gz := gzip.NewWriter(&packed)
+		_, err = gz.Write(module)
+		must(t, errors.Join(err, gz.Close()))
+		w.policy("order", "fifo-reversed.wasm.gz", packed.Bytes())
 		w.policyState("order", "Active")
 		active := time.Now()
 		w.wait(func(pods []observe.Pod) (bool, string) {

@@ -67,7 +67,6 @@ func (w *world) delete(pods ...observe.Pod) {
 // TestARayClusterWrittenForYuniKornNeedsNoChange lives one life of a RayCluster, as
 // KubeRay makes its pods for YuniKorn, on four nodes of 8 GPUs.
 func TestARayClusterWrittenForYuniKornNeedsNoChange(t *testing.T) {
-	muster(t)
 	w := auditedWorld(t, kubetest.Options{Products: "H100=4"})
 	w.install(tree(queue{name: "ml"}, queue{name: "prod", guaranteed: "32"}))
 	w.scheduler("a").ready()

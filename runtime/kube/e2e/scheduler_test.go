@@ -53,14 +53,11 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// muster returns the binary, and skips the test if it has no scheduler.
+// muster returns the binary.
 func muster(t testing.TB) string {
 	t.Helper()
 	bin, err := binary()
 	must(t, err)
-	if text, err := exec.Command(bin, "scheduler", "--help").CombinedOutput(); err != nil || !bytes.Contains(text, []byte("--scheduler-names")) {
-		t.Skip("SKIPPED, NOT TESTED: there is no muster scheduler yet")
-	}
 	return bin
 }
 
@@ -220,17 +217,4 @@ func (w *world) leader() string {
 		return nil
 	})
 	return holder
-}
-
-// lineWith returns the first line of the scheduler's log that has a word.
-func lineWith(t testing.TB, s *scheduler, word string) string {
-	t.Helper()
-	text, err := os.ReadFile(s.log)
-	must(t, err)
-	for line := range strings.Lines(string(text)) {
-		if strings.Contains(line, word) {
-			return strings.TrimSpace(line)
-		}
-	}
-	return "no line has " + word
 }

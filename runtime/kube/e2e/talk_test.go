@@ -18,7 +18,6 @@ var deleteNow = metav1.DeleteOptions{}
 // TestTheTalk is the story that muster demo plays, on a real API server: of 100 GPUs a is
 // guaranteed 60 and b 40, both may take all.
 func TestTheTalk(t *testing.T) {
-	muster(t)
 	w := auditedWorld(t, kubetest.Options{NodesFile: nodesFile(t, 25, 4)})
 	w.install(tree(queue{"a", "60", "100", ""}, queue{"b", "40", "100", ""}))
 	w.scheduler("a").ready()

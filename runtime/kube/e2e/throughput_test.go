@@ -27,9 +27,8 @@ func musterRate(t *testing.T, s size, kwok bool) (perSecond float64, use usage) 
 // TestItIsSeveralTimesAsFastAsTheStockScheduler at a size for every day. The factors are
 // far below those that are measured at full size, as a machine that tests is a busy one.
 func TestItIsSeveralTimesAsFastAsTheStockScheduler(t *testing.T) {
-	muster(t)
-	stock, raw := stockRate(t, dailySize, true), rawRate(t, dailySize, true)
-	ours, _ := musterRate(t, dailySize, true)
+	stock, raw := stockRate(t, dailySize, false), rawRate(t, dailySize, false)
+	ours, _ := musterRate(t, dailySize, false)
 	t.Logf("bound per second: stock %.0f, without deciding anything %.0f, Muster %.0f", stock, raw, ours)
 	if ours < 1.5*stock {
 		t.Errorf("Muster binds %.0f pods/s and the stock scheduler %.0f", ours, stock)
@@ -42,7 +41,6 @@ func TestItIsSeveralTimesAsFastAsTheStockScheduler(t *testing.T) {
 // TestFiguresOfThroughput compares, in one run, what is promised in docs/benchmarks.md.
 func TestFiguresOfThroughput(t *testing.T) {
 	needFigures(t)
-	muster(t)
 	f := newTable(t, "1,000 nodes, 5,000 pods in 10 queues that wait: pods bound per second",
 		"kubelets", "stock kube-scheduler", "16 workers that only bind", "Muster", "to stock", "to binding alone", "Muster's CPU s", "its peak MiB")
 	for _, kwok := range []bool{true, false} {
@@ -56,7 +54,6 @@ func TestFiguresOfThroughput(t *testing.T) {
 // TestFiguresOfArrival measures pods that come while they are scheduled.
 func TestFiguresOfArrival(t *testing.T) {
 	needFigures(t)
-	muster(t)
 	w := newWorld(t, kubetest.Options{Nodes: fullSize.nodes})
 	w.install(tree(queue{name: "ml"}))
 	m := w.scheduler("a").ready()

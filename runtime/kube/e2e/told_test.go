@@ -18,7 +18,6 @@ import (
 
 // TestWhatPodsAndPeopleAreTold shares one cluster of two nodes with 8 GPUs each.
 func TestWhatPodsAndPeopleAreTold(t *testing.T) {
-	muster(t)
 	w := auditedWorld(t, kubetest.Options{Products: "H100=2"})
 	w.install(tree(queue{name: "small", max: "2"}, queue{name: "big"}))
 	w.scheduler("a").ready()

@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -224,6 +223,3 @@ func must(t testing.TB, err error) {
 		t.Fatal(err)
 	}
 }
-
-// ci says that the tests run where nobody looks at what was skipped.
-func ci() bool { return os.Getenv("CI") == "true" }
