@@ -89,11 +89,3 @@ func nodesFile(t testing.TB, count, gpus int) string {
 	must(t, os.WriteFile(file, []byte(text), 0o600))
 	return file
 }
-
-func names(pods []observe.Pod) []string {
-	out := make([]string, len(pods))
-	for i, p := range pods {
-		out[i] = p.Name
-	}
-	return out
-}
