@@ -52,7 +52,7 @@ func requests(t testing.TB, file string) map[int]map[string]int {
 		return out
 	}
 	must(t, err)
-	defer log.Close()
+	defer func() { _ = log.Close() }()
 	lines := bufio.NewScanner(log)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {

@@ -42,7 +42,6 @@ func runs(p observe.Pod) bool   { return p.Runs() }
 func waits(p observe.Pod) bool  { return p.Waits() }
 func leaves(p observe.Pod) bool { return !p.Deleted.IsZero() }
 
-func or(a, b which) which      { return func(p observe.Pod) bool { return a(p) || b(p) } }
 func not(a which) which        { return func(p observe.Pod) bool { return !a(p) } }
 func named(n string) which     { return func(p observe.Pod) bool { return p.Name == n } }
 func there(p observe.Pod) bool { return p.Gone.IsZero() }

@@ -74,7 +74,7 @@ func (o *Operator) watch(ctx context.Context) (wake []<-chan watch.Event, stop f
 // wait returns when something may have changed, and false if the watches must be opened
 // anew.
 func wait(ctx context.Context, wake []<-chan watch.Event) bool {
-	again := time.NewTimer(resync)
+	again := time.NewTimer(resync) //nolint:forbidigo // it plays a part of the real world
 	defer again.Stop()
 	ok := true
 	select {

@@ -130,7 +130,7 @@ func (o *Observer) pod(p *corev1.Pod) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	defer o.tell()
-	now := time.Now()
+	now := time.Now() //nolint:forbidigo // it measures what really happens
 	seen := o.pods[p.UID]
 	if seen == nil {
 		seen = &Pod{Name: p.Name, Namespace: p.Namespace, UID: p.UID, Created: now}
@@ -172,7 +172,7 @@ func (o *Observer) gone(p *corev1.Pod) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if seen := o.pods[p.UID]; seen != nil && seen.Gone.IsZero() {
-		seen.Gone = time.Now()
+		seen.Gone = time.Now()     //nolint:forbidigo // it measures what really happens
 		if seen.Deleted.IsZero() { // without grace there is no moment in between
 			seen.Deleted, seen.AnnotatedBefore = seen.Gone, p.Annotations
 		}
@@ -232,13 +232,13 @@ func (o *Observer) Wait(ctx context.Context, wanted func(pods []Pod) (ok bool, w
 		o.mu.Lock()
 		changed, pods := o.changed, o.sorted()
 		o.mu.Unlock()
-		ok, what := wanted(pods)
-		if ok {
+		if ok, _ := wanted(pods); ok {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			if ok, what = wanted(o.Pods()); ok {
+			ok, what := wanted(o.Pods())
+			if ok {
 				return nil
 			}
 			return fmt.Errorf("waiting for %s: %w", what, context.Cause(ctx))
@@ -246,7 +246,7 @@ func (o *Observer) Wait(ctx context.Context, wanted func(pods []Pod) (ok bool, w
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(pace(len(pods))):
+		case <-time.After(pace(len(pods))): //nolint:forbidigo // it measures what really happens
 		}
 	}
 }

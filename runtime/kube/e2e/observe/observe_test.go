@@ -171,8 +171,10 @@ func TestGangsThatRunInPartAreFound(t *testing.T) {
 func TestThroughputCountsFromTheFirstPodToTheLastBind(t *testing.T) {
 	at := func(ms int) time.Time { return time.Unix(100, 0).Add(time.Duration(ms) * time.Millisecond) }
 	pods := []observe.Pod{
-		{Name: "a", Created: at(0), Bound: at(500)}, {Name: "b", Created: at(100), Bound: at(2000)},
-		{Name: "c", Created: at(100)}, {Name: "not ours", Created: at(-9000), Bound: at(9000)},
+		{Name: "a", Created: at(0), Bound: at(500)},
+		{Name: "b", Created: at(100), Bound: at(2000)},
+		{Name: "c", Created: at(100)},
+		{Name: "not ours", Created: at(-9000), Bound: at(9000)},
 	}
 	ours := func(p observe.Pod) bool { return p.Name != "not ours" }
 	if got := observe.ThroughputOf(pods, time.Time{}, ours).String(); got != "2 pods in 2.0 s, 1 pods/s, first after 0.50 s" {
