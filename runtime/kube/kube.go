@@ -218,9 +218,15 @@ func (s *Scheduler) await(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-time.After(50 * time.Millisecond):
+		case <-soon(50 * time.Millisecond):
 		}
 	}
+}
+
+// soon fires once when a time has passed.
+func soon(d time.Duration) <-chan int64 {
+	var c clock.Real
+	return c.Wake(c.Now() + int64(d))
 }
 
 // Ready is nil when the replica could lead at once.

@@ -125,7 +125,7 @@ func (s *Scheduler) catchUp(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-time.After(20 * time.Millisecond):
+		case <-soon(20 * time.Millisecond):
 		}
 	}
 }

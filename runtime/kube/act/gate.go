@@ -28,7 +28,6 @@ type gate struct {
 	since  int64         // when it shut
 	away   int64         // ns that it was shut in all, before since
 	shuts  uint64
-	told   bool          // that the server is away
 	until  int64         // nothing passes before
 	length time.Duration // of the next hold; grows while the server stays busy
 }

@@ -2,6 +2,7 @@ package mirror_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -39,7 +40,6 @@ type cluster struct {
 	// slow keeps binds from being carried out; failing has pods whose binds fail.
 	slow    bool
 	failing map[string]error
-	queues  map[string]string // by what jobs name
 	// deleted is called with each pod that is gone: a controller may make another.
 	deleted func(*corev1.Pod)
 	refused []string
@@ -121,7 +121,8 @@ func (c *cluster) restart(tree spec.Tree) {
 	c.l.Listen(func(turn loop.Turn) {
 		for _, err := range turn.Refused {
 			c.refused = append(c.refused, err.Error())
-			if r, ok := err.(*loop.Refusal); ok {
+			var r *loop.Refusal
+			if errors.As(err, &r) {
 				c.m.Refused(r.Event, r.Err)
 			}
 		}
@@ -246,8 +247,6 @@ type change func(*corev1.Pod)
 func label(k, v string) change { return func(p *corev1.Pod) { p.Labels[k] = v } }
 
 func annotation(k, v string) change { return func(p *corev1.Pod) { p.Annotations[k] = v } }
-
-func priority(n int32) change { return func(p *corev1.Pod) { p.Spec.Priority = &n } }
 
 func owned(kind, name string) change {
 	yes := true

@@ -35,7 +35,7 @@ func (m *Mirror) Explain(id string) []Reason {
 	count := map[Reason]int{}
 	for p := range j.pods {
 		if p.problem != nil && p.node() == "" {
-			count[Reason{p.problem.Code, p.problem.Text}]++
+			count[Reason{p.problem.Code, sentence(p.problem)}]++
 		}
 	}
 	for r, n := range count { //muster:anyorder sorted below
@@ -76,7 +76,7 @@ func (m *Mirror) waits(j *job, p *pod) (act.Waiting, bool) {
 		if p.problem.Code == "gated" { // the API server says so itself
 			return w, false
 		}
-		w.Code, w.Text = camel(p.problem.Code), p.problem.Text
+		w.Code, w.Text = camel(p.problem.Code), sentence(p.problem)
 	case j.trouble != nil:
 		w.Code, w.Text = camel(j.trouble.Code), j.trouble.Text
 	case p.slot == nil:
@@ -93,6 +93,18 @@ func (m *Mirror) waits(j *job, p *pod) (act.Waiting, bool) {
 		return w, false
 	}
 	return w, true
+}
+
+// sentence is a problem with where it is and what to do about it.
+func sentence(p *pods.Problem) string {
+	text := p.Text
+	if p.Field != "" {
+		text = p.Field + ": " + text
+	}
+	if p.Hint != "" {
+		text += "; " + p.Hint
+	}
+	return text
 }
 
 // camel turns a stable code into Kubernetes' form of a reason.

@@ -83,7 +83,6 @@ type job struct {
 	slots     []*slot // by index
 
 	posted   bool
-	seq      uint64
 	queue    string
 	trouble  *pods.Problem // why it is not submitted, nil if it is
 	priority int64

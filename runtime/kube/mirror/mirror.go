@@ -24,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/runtime/clock"
 	"github.com/musterhq/muster/runtime/kube/act"
 	"github.com/musterhq/muster/runtime/kube/groups"
 	"github.com/musterhq/muster/runtime/kube/pods"
@@ -51,8 +52,9 @@ type Options struct {
 	Groups  groups.Objects
 	// Queue resolves the queue of a job: a leaf's full path, or why there is none.
 	Queue func(info groups.Info, namespace string) (path string, why *pods.Problem)
-	// Now is the wall clock.
-	Now func() time.Time
+	// Now is the wall clock, by default Clock's; Clock is the real one by default.
+	Now   func() time.Time
+	Clock clock.Clock
 	// Reading of pods, groups and nodes.
 	GroupOptions groups.Options
 	PodOptions   pods.Options
@@ -119,8 +121,11 @@ type batch struct {
 
 // New returns a mirror of nothing. Until Begin it only collects.
 func New(o Options) *Mirror {
+	if o.Clock == nil {
+		o.Clock = clock.Real{}
+	}
 	if o.Now == nil {
-		o.Now = time.Now
+		o.Now = func() time.Time { return time.Unix(0, o.Clock.Now()) }
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -138,8 +143,7 @@ func New(o Options) *Mirror {
 // Run flushes whenever something has changed, a few at a time, and lets time do its
 // work once a second, until ctx ends.
 func (m *Mirror) Run(ctx context.Context) error {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
+	tick := m.after(time.Second)
 	for {
 		select {
 		case <-ctx.Done():
@@ -147,13 +151,19 @@ func (m *Mirror) Run(ctx context.Context) error {
 		case <-m.knock:
 			select { // a gang's pods come one by one: take them together
 			case <-ctx.Done():
-			case <-time.After(settle):
+			case <-m.after(settle):
 			}
-		case <-tick.C:
+		case <-tick:
 			m.Sweep()
+			tick = m.after(time.Second)
 		}
 		m.Flush()
 	}
+}
+
+// after fires once when a time has passed.
+func (m *Mirror) after(d time.Duration) <-chan int64 {
+	return m.o.Clock.Wake(m.o.Clock.Now() + int64(d))
 }
 
 // settle is how long Flush lets reports come in together.

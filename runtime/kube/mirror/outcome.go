@@ -3,7 +3,6 @@ package mirror
 import (
 	"time"
 
-	"github.com/musterhq/muster/builtin/spec"
 	"github.com/musterhq/muster/runtime/kube/act"
 	"github.com/musterhq/muster/runtime/kube/pods"
 )
@@ -90,7 +89,7 @@ func (m *Mirror) due(j *job, now time.Time) bool {
 	}
 	found := false
 	for p := range j.pods {
-		if p.until != 0 && spec.Time(now.UnixNano()) >= p.until {
+		if p.until != 0 && now.UnixNano() >= p.until {
 			p.until, p.problem, found = 0, nil, true
 		}
 	}

@@ -35,6 +35,7 @@ import (
 
 	"github.com/musterhq/muster/deploy"
 	"github.com/musterhq/muster/deploy/crds"
+	"github.com/musterhq/muster/runtime/clock"
 )
 
 func main() {
@@ -70,7 +71,7 @@ func (p play) file(name string) string { return filepath.Join(p.dir, name) }
 
 func (p play) up(ctx context.Context) error {
 	if p.running() != 0 {
-		return errors.New("Muster runs on this cluster already; `make cluster-down` ends both")
+		return errors.New("a scheduler runs on this cluster already; `make cluster-down` ends both")
 	}
 	if err := p.install(ctx); err != nil {
 		return err
@@ -154,9 +155,15 @@ func (p play) ready(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("the scheduler is not ready; its log is %s", p.file("muster.log"))
-		case <-time.After(100 * time.Millisecond):
+		case <-pause():
 		}
 	}
+}
+
+// pause fires after a moment.
+func pause() <-chan int64 {
+	var c clock.Real
+	return c.Wake(c.Now() + int64(100*time.Millisecond))
 }
 
 // running is the pid of the scheduler that was started here, 0 if it has ended: a pid may
@@ -189,7 +196,7 @@ func (p play) down() error {
 		if p.running() == 0 {
 			return nil
 		}
-		time.Sleep(100 * time.Millisecond)
+		<-pause()
 	}
 	return fmt.Errorf("the scheduler, pid %d, does not end", pid)
 }

@@ -12,7 +12,8 @@ func tree(rules ...spec.PlacementRule) spec.Tree {
 	leaf := func(name string) *spec.Queue { return &spec.Queue{Name: name} }
 	return spec.Tree{Rules: rules, Root: &spec.Queue{Name: "root", Children: []*spec.Queue{
 		{Name: "org", Children: []*spec.Queue{leaf("Team"), leaf("sue"), leaf("a_dot_b")}},
-		leaf("default"), {Name: "empty", Parent: true},
+		leaf("default"),
+		{Name: "empty", Parent: true},
 	}}}
 }
 
