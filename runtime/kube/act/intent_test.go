@@ -93,7 +93,15 @@ func crash(t *testing.T, s *server, pods []Pod, k int, lost bool) {
 		}
 	}()
 	a.Run(ctx)
-	eventually(t, "the server is done with what was on its way", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.now == 0 })
+	quiet := 0 // what was sent may still be on its way to the server: it must meet the crash, too
+	eventually(t, "the server is done with what was on its way", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if quiet++; s.now != 0 {
+			quiet = 0
+		}
+		return quiet > 50
+	})
 	s.setFault(nil)
 	for uid := range h.bound {
 		if s.binds[string(uid)] != 1 {
