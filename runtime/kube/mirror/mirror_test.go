@@ -513,3 +513,29 @@ func (c *cluster) sound(r *rapid.T) {
 		}
 	}
 }
+
+// host makes one host of a multi-host worker, as KubeRay does for YuniKorn.
+func (c *cluster) host(job, slice, name string) *corev1.Pod {
+	return c.pod(name, 1, of("yunikorn"), owned("RayCluster", job), label("applicationId", job), label("queue", "root.a"),
+		label("ray.io/is-ray-node", "yes"), label("ray.io/cluster", job), label("ray.io/group", "worker"), label("ray.io/node-type", "worker"),
+		label("ray.io/worker-group-replica-name", slice),
+		annotation("yunikorn.apache.org/task-group-name", "worker"), annotation("yunikorn.apache.org/task-groups", two))
+}
+
+func TestHostsOfAReplicaAboveTheGangStartTogetherOrNotAtAll(t *testing.T) {
+	c := newCluster(t)
+	c.groups.Put(&groups.PodGroup{API: groups.Ray, Namespace: "team", Name: "j", UID: "j", Hosts: map[string]int32{"worker": 2}})
+	c.nodes(1, 3)
+	c.begin()
+	c.ray("j", "headgroup", "head", 0)
+	c.host("j", "worker-a", "a0")
+	c.host("j", "worker-a", "a1")
+	c.expect("a0 a1 head")
+	c.host("j", "worker-b", "b0")
+	c.host("j", "worker-b", "b1")
+	c.expect("a0 a1 head") // one of the two would have room
+	c.node("n9", 1)
+	c.expect("a0 a1 b0 b1 head")
+	c.crash()
+	c.expect("a0 a1 b0 b1 head")
+}
