@@ -185,7 +185,9 @@ func (s *Scheduler) Run(ctx context.Context) error {
 			}
 		})
 	}
-	run("following the queues", func(ctx context.Context) error { return s.o.Queues.Watch(ctx, s.apply) })
+	run("following the queues", func(ctx context.Context) error {
+		return s.o.Queues.Watch(ctx, func(t *spec.Tree) error { return s.apply(ctx, t) })
+	})
 	run("following groups", s.groups.Run)
 	if err := s.objects.feed(ctx, s.mirror); err != nil {
 		return err
@@ -250,8 +252,9 @@ func (s *Scheduler) Leader() (identity string, paused bool) {
 	return s.leader, s.paused
 }
 
-// apply makes a tree of queues the one that holds.
-func (s *Scheduler) apply(t *spec.Tree) error {
+// apply makes a tree of queues the one that holds. The loop answers for it; one that has
+// ended does not, so ctx ends the wait.
+func (s *Scheduler) apply(ctx context.Context, t *spec.Tree) error {
 	s.mu.Lock()
 	l := s.loop
 	if l == nil {
@@ -263,8 +266,13 @@ func (s *Scheduler) apply(t *spec.Tree) error {
 	c.seq = l.Post(ledger.QueuesChanged{Tree: *t})
 	s.change = c
 	s.mu.Unlock()
-	if err := <-c.done; err != nil {
-		return err
+	select {
+	case err := <-c.done:
+		if err != nil {
+			return err
+		}
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 	s.mu.Lock()
 	s.setTree(t)
@@ -314,8 +322,6 @@ func (s *Scheduler) turned(t loop.Turn) {
 		s.change = nil
 	}
 }
-
-var _ loop.Actor = (*mirror.Mirror)(nil)
 
 // lead schedules until ctx ends.
 func (s *Scheduler) lead(ctx context.Context) error {
