@@ -45,8 +45,10 @@ type cluster struct {
 	refused []string
 	groups  groups.Table
 
-	tree     spec.Tree
-	machines []*corev1.Node
+	// meanwhile happens once, while the next plan is made.
+	meanwhile func()
+	tree      spec.Tree
+	machines  []*corev1.Node
 }
 
 type nothing struct{}
@@ -89,6 +91,19 @@ func newCluster(t testing.TB, queues ...*spec.Queue) *cluster {
 	return c
 }
 
+// during lets something happen once while a plan is made.
+type during struct{ c *cluster }
+
+func (during) Digest() string { return "all" }
+
+func (d during) Judge(_ context.Context, jobs []*spec.Job) []cycle.Verdict {
+	if f := d.c.meanwhile; f != nil {
+		d.c.meanwhile = nil
+		f()
+	}
+	return make([]cycle.Verdict, len(jobs))
+}
+
 // crash ends the scheduler at this moment, whatever it was about to do, and starts
 // another one, which reads what it had recorded.
 func (c *cluster) crash() {
@@ -117,7 +132,7 @@ func (c *cluster) restart(tree spec.Tree) {
 		},
 		Now: func() time.Time { return c.now },
 	})
-	c.l = loop.New(ledger.New(tree), cycle.Set{}, c.m, ticking{c})
+	c.l = loop.New(ledger.New(tree), cycle.Set{Admission: during{c}}, c.m, ticking{c})
 	c.l.Listen(func(turn loop.Turn) {
 		for _, err := range turn.Refused {
 			c.refused = append(c.refused, err.Error())

@@ -310,17 +310,25 @@ func TestWhatIsBlockedByQuotaIsNotToldAsALackOfNodes(t *testing.T) {
 	}
 }
 
-func TestAPodThatIsReplacedWhileAPlanIsMadeIsNotBoundTwice(t *testing.T) {
+func TestAPlanThatWasOvertakenBindsNobody(t *testing.T) {
 	c := newCluster(t)
 	c.nodes(1, 4)
 	c.begin()
-	c.slow = true
-	p := c.pod("x", 1, owned("ReplicaSet", "rs"))
-	c.settle()
-	c.delete(p)
-	c.pod("y", 1, owned("ReplicaSet", "rs"))
-	c.slow = false
+	x := c.pod("x", 1, owned("ReplicaSet", "rs"))
+	c.meanwhile = func() { // the plan is about x; y has its slot when it comes
+		c.delete(x)
+		c.pod("y", 1, owned("ReplicaSet", "rs"))
+		c.m.Flush()
+	}
+	c.m.Flush()
+	c.l.Turn(t.Context())
+	if n := len(c.todo.Units); n != 0 {
+		t.Errorf("%d units are to be bound by a plan that knew nothing of y: %+v", n, c.todo.Units)
+	}
 	c.expect("y")
+	if n := len(c.work.Units); n != 1 {
+		t.Errorf("y was asked to be bound %d times", n)
+	}
 }
 
 // member makes a pod of a native PodGroup.
