@@ -139,8 +139,8 @@ func TestGroupsOnARealAPIServer(t *testing.T) {
 			if m.Wait != "" || len(problems) > 0 {
 				return fmt.Errorf("%s %v", m.Wait, problems)
 			}
-			if m.Info.Min != 3 || m.Info.Queue != "root.test" || m.Info.Object.UID == "" {
-				t.Errorf("%+v", m)
+			if m.Info.Min != 3 || m.Info.Queue != "root.test" || m.Info.Object.UID == "" { // the Workload may come after the group
+				return fmt.Errorf("%+v", m)
 			}
 			return nil
 		})
