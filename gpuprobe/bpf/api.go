@@ -1,0 +1,83 @@
+// Package bpf sees processes start and stop using a GPU, and their launches, by small
+// eBPF programs on the driver's library libcuda. It is the only door to cilium/ebpf.
+//
+// Rare calls (cuInit, creation of a context) and exits are watched always. Launches are
+// watched only for pids that are armed, because a probe on the launch path costs from 0.3
+// to 5 µs a call: those that NVML calls idle, whose next launch is the edge that the
+// scheduler waits for. A busy job pays nothing.
+package bpf
+
+import "time"
+
+// Watcher is what the agent uses: Probe (the kernel's) or Fake. All methods may be called
+// from any goroutine.
+type Watcher interface {
+	// Status says whether launches can be seen at all, and if not why.
+	Status() Status
+	// Library has the probes put on a library file as well, such as the libcuda that a
+	// process has mapped (a path that leads to it from here: /proc/PID/root/...). A file
+	// that already has them (by device and inode) is left alone.
+	Library(path string) error
+	// Arm has every launch of the pids counted, from now on, and of no others: the call
+	// replaces the set. It returns when the probes are in place.
+	Arm(pids []uint32) error
+	// Armed says since when a pid has been watched without a gap; false if it is not.
+	// After Overrun a pid is not armed any more.
+	Armed(pid uint32) (since time.Time, ok bool)
+	// Counts are the launches of all pids so far, and when the last one was.
+	Counts() (map[uint32]Count, error)
+	// Events are what can't wait: starts, exits and the first launch of an armed pid. The
+	// channel is closed by Close. Lost counts those for which there was no room.
+	Events() <-chan Event
+	Lost() uint64
+	Close() error
+}
+
+// Status of a Watcher.
+type Status struct {
+	Up     bool
+	Reason string // CamelCase: NoCapability, NoBTF, KernelTooOld, NoUprobeMulti, NoLibrary, AttachFailed
+	Detail string // for people
+	// Libraries have probes, with the place of each: "entry+4 (push)", by path.
+	Libraries []Library
+	// CgroupV1 says that cgroup ids are those of the v1 memory hierarchy.
+	CgroupV1 bool
+}
+
+// Library is a file that has probes.
+type Library struct {
+	Path    string
+	Device  uint64
+	Inode   uint64
+	Symbols int
+	Place   string
+}
+
+// Count of one pid.
+type Count struct {
+	Launches uint64
+	Cgroup   uint64 // id, the inode of its directory
+	// Last launch that was counted; zero if none.
+	Last time.Time
+}
+
+// Event is one edge.
+type Event struct {
+	Kind   Kind
+	PID    uint32 // thread group
+	Cgroup uint64
+	At     time.Time
+}
+
+// Kind of an Event.
+type Kind uint8
+
+// Started is the first cuInit or context of a process, Exited its end, Woke the first
+// launch of a pid since it was armed, Overrun that an armed pid launches more than
+// 2,000 times a second: it is disarmed, as it is plainly busy.
+const (
+	Started Kind = iota + 1
+	Exited
+	Woke
+	Overrun
+)
