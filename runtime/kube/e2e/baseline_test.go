@@ -6,6 +6,9 @@ import "testing"
 func TestFiguresOfTheMachine(t *testing.T) {
 	needFigures(t)
 	f := newTable(t, "1,000 nodes, 5,000 pods that wait: pods bound per second", "contender", "kubelets played by kwok", "no kubelets")
-	f.row("stock kube-scheduler", stockRate(t, fullSize, true), stockRate(t, fullSize, false))
-	f.row("16 workers that only bind", rawRate(t, fullSize, true), rawRate(t, fullSize, false))
+	for name, rate := range map[string]func(*testing.T, size, bool) float64{"stock kube-scheduler": stockRate, "16 workers that only bind": rawRate} {
+		f.row(name,
+			alone(t, "kwok", func(t *testing.T) float64 { return rate(t, fullSize, true) }),
+			alone(t, "none", func(t *testing.T) float64 { return rate(t, fullSize, false) }))
+	}
 }
