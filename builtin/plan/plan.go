@@ -20,6 +20,8 @@ type Plan struct {
 	// Ends are victims whose notice is over: they saved their work, or the deadline
 	// has come.
 	Ends []End `json:"ends,omitempty"`
+	// Stays are victims under notice that run on after all; nothing of theirs was ended.
+	Stays []Stay `json:"stays,omitempty"`
 	// Reserved and Unreserved nodes, for named gangs.
 	Reserved []Reservation `json:"reserved,omitempty"`
 	// Pending holds the jobs whose reason to wait is new or changed.
@@ -31,7 +33,7 @@ type Plan struct {
 
 // Empty says whether the plan asks for nothing to be done.
 func (p *Plan) Empty() bool {
-	return len(p.Binds) == 0 && len(p.Claims) == 0 && len(p.Evictions) == 0 && len(p.Ends) == 0 && len(p.Reserved) == 0
+	return len(p.Binds) == 0 && len(p.Claims) == 0 && len(p.Evictions) == 0 && len(p.Ends) == 0 && len(p.Stays) == 0 && len(p.Reserved) == 0
 }
 
 // PolicyUse is one policy's part in a cycle.
@@ -112,6 +114,10 @@ type Eviction struct {
 	Protected    int   `json:"protected,omitempty"`
 	Alternatives int64 `json:"alternative_cost,omitempty"`
 	GPUs         int64 `json:"gpu_milli"`
+	// Idle is for how long the unit's GPUs had done nothing, if it was chosen for that
+	// (preemption.idle); 0 if not. Such an eviction is withdrawn if they wake up before
+	// Deadline.
+	Idle spec.Duration `json:"idle_ns,omitempty"`
 }
 
 // End ends victims that an earlier plan gave notice to.
@@ -120,6 +126,23 @@ type End struct {
 	Tasks []int32 `json:"tasks"`
 	Saved bool    `json:"saved"` // the job had checkpointed; else the deadline came
 }
+
+// Stay says that victims which an earlier plan gave notice to, because their GPUs did
+// nothing, run on: the notice is void, and the job For lost the places it was promised
+// there.
+type Stay struct {
+	Job    string  `json:"job"`
+	Tasks  []int32 `json:"tasks"`
+	For    string  `json:"for"`
+	Reason string  `json:"reason"` // one of the Stay constants
+}
+
+// The reasons to stay: GPUs of the unit are busy again; or nobody knows any more what
+// they do, which counts as busy.
+const (
+	StayWoke    = "woke"
+	StayUnknown = "unknown"
+)
 
 // Reservation keeps a node for a job until a time; Until 0 lifts it.
 type Reservation struct {
@@ -169,6 +192,7 @@ const (
 	EventExpired               = "reservation-expired" // and did not start in time
 	EventPolicyFallback        = "policy-fallback"     // the built-in answered for a policy
 	EventProtectionFailed      = "protection-failed"   // rules did not answer: nobody is evicted
+	EventWithdrawn             = "eviction-withdrawn"  // a victim chosen for being idle is so no more: it stays
 )
 
 // Why is one reason for waiting with its numbers. Jobs that ask for the same in

@@ -31,8 +31,10 @@ func rich() *plan.Plan {
 		Evictions: []plan.Eviction{
 			{Job: "batch", Queue: "root.b", Tasks: []int32{0, 1, 2}, Whole: true, For: "heir", Rule: plan.RuleReclaim, Deadline: 100 * s, Cost: 12, LostMS: 3000, Policy: "mine@1.2 sha256:00", Candidates: 9, Alternatives: 20, GPUs: 3000},
 			{Job: "elastic", Queue: "root.b", Tasks: []int32{4, 6}, For: "heir", Rule: plan.RuleStraddle, Notify: true, Deadline: 130 * s, GPUs: 2000},
+			{Job: "idler", Queue: "root.b", Tasks: []int32{0}, Whole: true, For: "heir", Rule: plan.RuleReclaim, Notify: true, Deadline: 110 * s, GPUs: 1000, Idle: 1800 * s},
 		},
 		Ends:   []plan.End{{Job: "old", Tasks: []int32{0}, Saved: true}, {Job: "older", Tasks: []int32{1}}},
+		Stays:  []plan.Stay{{Job: "woken", Tasks: []int32{0, 1}, For: "heir", Reason: plan.StayWoke}},
 		Claims: []plan.Claim{{Job: "heir", Task: 0, Node: "n1", Devices: 0b1111, Unit: 1, Until: 430 * s}, {Job: "heir", Task: 1, Node: "n2", Devices: 1, Unit: 1, Until: 430 * s}},
 		Binds: []plan.Bind{
 			{Job: "gang", Task: 0, Node: "n3", Devices: 1, Unit: 2},
@@ -117,6 +119,7 @@ func TestOnlyAPlanThatAsksForSomethingIsNotEmpty(t *testing.T) {
 		"a claim":       {Claims: []plan.Claim{{}}},
 		"an eviction":   {Evictions: []plan.Eviction{{}}},
 		"an end":        {Ends: []plan.End{{}}},
+		"a stay":        {Stays: []plan.Stay{{}}},
 		"a reservation": {Reserved: []plan.Reservation{{}}},
 	} {
 		if p.Empty() {

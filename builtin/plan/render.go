@@ -21,10 +21,13 @@ func (p *Plan) JSON() []byte {
 // Text writes the plan a line per decision, as stories and people read it.
 func (p *Plan) Text(w io.Writer) {
 	for _, e := range p.Evictions {
-		fmt.Fprintf(w, "evict %s of %s for %s (%s%s)\n", tasksText(e), e.Job, e.For, e.Rule, noticeText(e, p.Now))
+		fmt.Fprintf(w, "evict %s of %s for %s (%s%s%s)\n", tasksText(e), e.Job, e.For, e.Rule, idleText(e), noticeText(e, p.Now))
 	}
 	for _, e := range p.Ends {
 		fmt.Fprintf(w, "end %s (%s)\n", e.Job, map[bool]string{true: "checkpoint saved", false: "deadline"}[e.Saved])
+	}
+	for _, e := range p.Stays {
+		fmt.Fprintf(w, "stay %s (%s)\n", e.Job, e.Reason)
 	}
 	for _, u := range units(p.Claims, func(c Claim) string { return c.Job }) {
 		fmt.Fprintf(w, "claim %s\n", unitText(u, func(c Claim) (string, uint64) { return c.Node, c.Devices }))
@@ -52,6 +55,13 @@ func tasksText(e Eviction) string {
 		return fmt.Sprintf("all %d tasks", len(e.Tasks))
 	}
 	return fmt.Sprintf("task %s", strings.Trim(strings.Join(strings.Fields(fmt.Sprint(e.Tasks)), ","), "[]"))
+}
+
+func idleText(e Eviction) string {
+	if e.Idle == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", idle for %gs", float64(e.Idle)/1e9)
 }
 
 func noticeText(e Eviction, now int64) string {

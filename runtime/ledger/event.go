@@ -70,7 +70,10 @@ type (
 		Known bool
 		Busy  amount.Share  // of all GPUs that the task holds, on average
 		Idle  spec.Duration // for how long, at At, none of them had done anything
-		At    spec.Time     // a time that is still to come counts as now
+		// Watched is for how long, at At, every launch on any of them would have been
+		// seen; 0 if they were only sampled.
+		Watched spec.Duration
+		At      spec.Time // a time that is still to come counts as now
 	}
 	// JobGrown adds groups of tasks to a job. Its tasks so far keep their numbers; the
 	// new ones follow them in order. Names of groups need not be unique: a group that
