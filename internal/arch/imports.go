@@ -123,14 +123,22 @@ var Rules = []Rule{
 		Instead: "move what is shared into the package it is about",
 	},
 	{
-		In:      []string{"gpuprobe"},
-		Never:   []string{"builtin", "runtime"},
+		In: []string{"gpuprobe"},
+		Never: []string{ // all but runtime/clock, and the types of our API objects
+			"builtin", "policies", "runtime/config", "runtime/ledger", "runtime/loop", "runtime/manifest", "runtime/rego",
+			"runtime/reload", "runtime/rules", "runtime/serve", "runtime/sim", "runtime/usage", "runtime/wasm",
+			"runtime/kube/act", "runtime/kube/auth", "runtime/kube/groups", "runtime/kube/mirror", "runtime/kube/objects",
+			"runtime/kube/pods", "runtime/kube/route",
+		},
 		Why:     "the probe runs on every node and carries none of the scheduler",
 		Instead: "exchange values of gpuprobe/wire",
 	},
 	{
-		In:      []string{"runtime", "builtin"},
-		Never:   []string{"gpuprobe/agent", "gpuprobe/nvml", "gpuprobe/bpf", "gpuprobe/cgroup", "gpuprobe/podresources"},
+		In: []string{"runtime", "builtin"},
+		Never: []string{
+			"gpuprobe/agent", "gpuprobe/nvml", "gpuprobe/bpf", "gpuprobe/cgroup", "gpuprobe/podresources",
+			"gpuprobe/push", "gpuprobe/crd", "gpuprobe/metrics", "gpuprobe/simulate",
+		},
 		Why:     "the scheduler reads reports and links no driver",
 		Instead: "import gpuprobe/wire only",
 	},
@@ -141,11 +149,14 @@ var Rules = []Rule{
 	door("github.com/fsnotify/fsnotify", "runtime/reload/source"),
 	door("github.com/google/go-containerregistry", "runtime/reload"),
 	door("github.com/spf13/cobra", "cmd"),
-	door("k8s.io/client-go", "runtime/kube", "cmd"),
+	door("k8s.io/client-go", "runtime/kube", "gpuprobe/crd", "cmd"),
 	door("k8s.io/api", "runtime/kube", "cmd"),
-	door("github.com/prometheus/client_golang", "runtime/serve"),
+	door("k8s.io/kubelet", "gpuprobe/podresources"),
+	door("google.golang.org/grpc", "runtime/usage", "gpuprobe/wire", "gpuprobe/push", "gpuprobe/podresources"),
+	door("github.com/prometheus/client_golang", "runtime/serve", "gpuprobe/metrics"),
 	door("github.com/chromedp/chromedp", "runtime/serve"),
 	door("github.com/cilium/ebpf", "gpuprobe/bpf"),
+	door("github.com/ebitengine/purego", "gpuprobe/nvml"),
 }
 
 // door is the rule that a heavy dependency is imported in one place only.
