@@ -18,6 +18,7 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/listtype"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 	"sigs.k8s.io/yaml"
@@ -73,6 +74,7 @@ func (c *crd) admit(t *testing.T, object, old string) string {
 		before = c.read(t, old)
 	}
 	errs := validation.ValidateCustomResource(nil, now, c.schema)
+	errs = append(errs, listtype.ValidateListSetsAndMaps(nil, c.structural, now)...)
 	ruled, _ := c.rules.Validate(context.Background(), nil, c.structural, now, orNil(before), math.MaxInt64)
 	var out strings.Builder
 	for _, e := range append(errs, ruled...) {
@@ -130,7 +132,7 @@ func numbers(v any) any {
 }
 
 func TestTheAPIServerTakesTheCRDs(t *testing.T) {
-	for _, file := range []string{"muster.dev_queues.yaml", "muster.dev_policies.yaml"} {
+	for _, file := range []string{"muster.dev_queues.yaml", "muster.dev_policies.yaml", "muster.dev_gpunodes.yaml"} {
 		t.Run(file, func(t *testing.T) {
 			errs := crdvalidation.ValidateCustomResourceDefinition(context.Background(), load(t, file).definition)
 			for _, e := range errs {
@@ -282,6 +284,7 @@ func TestTheGeneratedFilesAreOfTheseTypes(t *testing.T) {
 		"zz_generated.deepcopy.go": "zz_generated.deepcopy.go",
 		"muster.dev_queues.yaml":   "../../../../deploy/crds/muster.dev_queues.yaml",
 		"muster.dev_policies.yaml": "../../../../deploy/crds/muster.dev_policies.yaml",
+		"muster.dev_gpunodes.yaml": "../../../../deploy/crds/muster.dev_gpunodes.yaml",
 	} {
 		want, err := os.ReadFile(filepath.Join(dir, file))
 		if err != nil {

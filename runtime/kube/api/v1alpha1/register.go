@@ -15,13 +15,15 @@ var (
 	GroupVersion = schema.GroupVersion{Group: Group, Version: "v1alpha1"}
 	Queues       = GroupVersion.WithResource("queues")
 	Policies     = GroupVersion.WithResource("policies")
+	GPUNodes     = GroupVersion.WithResource("gpunodes")
 	QueueKind    = GroupVersion.WithKind("Queue")
 	PolicyKind   = GroupVersion.WithKind("Policy")
+	GPUNodeKind  = GroupVersion.WithKind("GPUNode")
 )
 
 // AddToScheme makes the kinds known to a scheme.
 func AddToScheme(s *runtime.Scheme) error {
-	s.AddKnownTypes(GroupVersion, &Queue{}, &QueueList{}, &Policy{}, &PolicyList{})
+	s.AddKnownTypes(GroupVersion, &Queue{}, &QueueList{}, &Policy{}, &PolicyList{}, &GPUNode{}, &GPUNodeList{})
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil
 }
