@@ -166,3 +166,29 @@ func TestANameThatOnlyARefusedConfigurationKnewIsInNoBatch(t *testing.T) {
 		t.Fatalf("%s", p.JSON())
 	}
 }
+
+func TestWhatQueuesAreEntitledToIsToldBetweenCycles(t *testing.T) {
+	w := pool(t, "")
+	if got := cycle.Entitlements(w); got != nil {
+		t.Fatalf("before any cycle: %v", got)
+	}
+	submit(w, "root.a", 1, "a1", "a2", "a3", "a4", "a5", "a6", "a7", "a8", "a9")
+	submit(w, "root.b", 1, "b1")
+	step(w, cycle.Set{}, 10)
+	if first := cycle.Entitlements(w); first[1].Rank != 0 || first[2].Rank != 0 {
+		t.Errorf("nobody was owed anything: %+v", first)
+	}
+	step(w, cycle.Set{}, 11)
+	told := cycle.Entitlements(w)
+	step(w, cycle.Set{}, 12) // looks at nobody, and forgets nothing
+	for name, want := range map[string]cycle.Entitlement{
+		"root.a": {Entitled: []amount.Amount{7000}, Rank: 1}, "root.b": {Entitled: []amount.Amount{1000}, Rank: 1},
+	} {
+		q, _ := w.Quota.Lookup(name)
+		for _, got := range []cycle.Entitlement{told[q], cycle.Entitlements(w)[q]} {
+			if e := got.Entitled[amount.GPU]; e != want.Entitled[0] || got.Rank != want.Rank {
+				t.Errorf("%s: %+v, want %+v", name, got, want)
+			}
+		}
+	}
+}

@@ -48,6 +48,7 @@ type Queue struct {
 	ReserveAfter              spec.Duration // < 0: never
 	MinRuntime                spec.Duration
 	PreemptionDelay           spec.Duration
+	IdleAfter, IdleGrace      spec.Duration // IdleAfter <= 0: never
 	VictimsDisabled, Fenced   bool
 	hasGuarantee, hasTypedMax bool
 
@@ -60,6 +61,7 @@ const (
 	DefaultFairness     = "guaranteed-fair"
 	DefaultVictims      = "least-lost-work"
 	DefaultReserveAfter = 300 * spec.Second
+	DefaultIdleGrace    = 10 * spec.Second
 )
 
 // Tree is the queue tree with its accounts.
@@ -189,7 +191,7 @@ func (t *Tree) addQueues(root *spec.Queue) {
 func (t *Tree) addQueue(s *spec.Queue, parent Q) Q {
 	id := Q(len(t.Queues))
 	q := Queue{Name: s.Name, Path: s.Name, Parent: parent, Spec: s, Leaf: len(s.Children) == 0 && !s.Parent}
-	up := Queue{JobOrder: DefaultJobOrder, Victims: DefaultVictims, ReserveAfter: DefaultReserveAfter}
+	up := Queue{JobOrder: DefaultJobOrder, Victims: DefaultVictims, ReserveAfter: DefaultReserveAfter, IdleGrace: DefaultIdleGrace}
 	if parent != None {
 		up = t.Queues[parent]
 		q.Path = up.Path + "." + s.Name
@@ -201,6 +203,8 @@ func (t *Tree) addQueue(s *spec.Queue, parent Q) Q {
 	q.ReserveAfter = firstDuration(s.ReserveAfter, up.ReserveAfter)
 	q.MinRuntime = firstDuration(s.MinRuntime, up.MinRuntime)
 	q.PreemptionDelay = firstDuration(s.PreemptionDelay, up.PreemptionDelay)
+	q.IdleAfter = firstDuration(s.IdleAfter, up.IdleAfter)
+	q.IdleGrace = firstDuration(s.IdleGrace, up.IdleGrace)
 	q.VictimsDisabled = s.Preemption == spec.PreemptionDisabled || up.VictimsDisabled
 	q.Fenced = s.Preemption == spec.PreemptionFence
 	t.Queues = append(t.Queues, q)

@@ -161,8 +161,13 @@ type Queue struct {
 	Preemption      PreemptionPolicy
 	PreemptionDelay Duration // a job must have waited this long; 0 inherits, root: 0
 	MinRuntime      Duration // tasks younger than this are no victims; 0 inherits
-	SubmitACL       string   // "users groups", YuniKorn's form; inherited upward
-	AdminACL        string
+	// IdleAfter makes the queue's GPUs that were measured to do nothing for so long the
+	// first to be reclaimed of what it has above its guarantee; 0 inherits (root: never),
+	// negative is never. IdleGrace is how long before its eviction such a unit is told, in
+	// which it may wake up and stay; 0 inherits (root: 10 seconds).
+	IdleAfter, IdleGrace Duration
+	SubmitACL            string // "users groups", YuniKorn's form; inherited upward
+	AdminACL             string
 	// Properties keeps YuniKorn's queue properties as they were written.
 	Properties map[string]string
 	// Template applies to dynamic children.

@@ -53,15 +53,16 @@ func buildQueue(q *rawQueue, above sorting) *spec.Queue {
 // over YuniKorn's properties.
 func buildShared(q *rawQueue, above sorting) (*spec.Queue, sorting) {
 	inherited, order := above.apply(q.properties)
-	policy, delay := preemptionOf(q.properties)
 	m := q.muster
 	out := &spec.Queue{
 		Guaranteed: buildResources(q.guaranteed), Max: buildResources(q.max),
 		MaxApps: q.maxApps.value, Weight: m.weight,
 		JobOrder: cmp.Or(m.jobOrder, order), Fairness: m.fairness, Victims: m.victims,
 		StrictFIFO: m.strictFIFO, ReserveAfter: m.reserveAfter, MinRuntime: m.minRuntime,
-		Preemption:      cmp.Or(spec.PreemptionPolicy(m.preemption), policy),
-		PreemptionDelay: cmp.Or(m.delay, delay),
+		Preemption:      spec.PreemptionPolicy(cmp.Or(m.preemption, valueOf(q.properties, propPreemption))),
+		PreemptionDelay: cmp.Or(m.delay, durationOf(q.properties, propDelay)),
+		IdleAfter:       cmp.Or(m.idleAfter, durationOf(q.properties, propIdleAfter)),
+		IdleGrace:       cmp.Or(m.idleGrace, durationOf(q.properties, propIdleGrace)),
 	}
 	if len(q.properties) > 0 {
 		out.Properties = make(map[string]string, len(q.properties))

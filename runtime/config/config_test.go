@@ -54,7 +54,8 @@ partitions:
             reserveAfter: never
             minRuntime: 10m
             policies: {fairness: guaranteed-fair, victims: youngest-first}
-            properties: {preemption.policy: fence, preemption.delay: 30s, priority.offset: "5"}
+            preemption: {idleGrace: 20s}
+            properties: {preemption.policy: fence, preemption.delay: 30s, preemption.idle.after: 30m, preemption.idle.grace: 10s, priority.offset: "5"}
             resources:
               guaranteed: {vcore: 500m, memory: 64Gi, nvidia.com/gpu:H100: 8}
               max: {vcore: 2, memory: 1Ti}
@@ -104,7 +105,11 @@ func researchQueue() *spec.Queue {
 		ReserveAfter: -1, MinRuntime: int64(10 * time.Minute),
 		Fairness: "guaranteed-fair", Victims: "youngest-first",
 		Preemption: spec.PreemptionFence, PreemptionDelay: 30 * spec.Second,
-		Properties: map[string]string{"preemption.policy": "fence", "preemption.delay": "30s", "priority.offset": "5"},
+		IdleAfter: 1800 * spec.Second, IdleGrace: 20 * spec.Second,
+		Properties: map[string]string{
+			"preemption.policy": "fence", "preemption.delay": "30s", "priority.offset": "5",
+			"preemption.idle.after": "30m", "preemption.idle.grace": "10s",
+		},
 		Guaranteed: spec.Resources{{Name: "cpu", Amount: 500}, {Name: "memory", Amount: 64 << 30}, {Name: "nvidia.com/gpu:H100", Amount: 8000}},
 		Max:        spec.Resources{{Name: "cpu", Amount: 2000}, {Name: "memory", Amount: 1 << 40}},
 		Limits: []spec.Limit{{
@@ -294,5 +299,33 @@ func BenchmarkRender1000Queues(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		Render(&file.Partitions[0].Tree)
+	}
+}
+
+func TestReclaimOfTheIdleIsSwitchedOffByNeverAndAZeroGraceIsNone(t *testing.T) {
+	file, problems := Parse("q", []byte(`
+partitions:
+- name: default
+  queues:
+  - name: root
+    properties: {preemption.idle.after: 30m}
+    queues:
+    - {name: a, preemption: {idleAfter: never}}
+    - {name: b, properties: {preemption.idle.after: never, preemption.idle.grace: 0s}}
+    - {name: c, properties: {preemption.idle.after: soon}}
+`))
+	if err := problems.Err(); err != nil {
+		t.Fatal(err)
+	}
+	var got []spec.Duration
+	root := file.Partitions[0].Tree.Root
+	for _, q := range append([]*spec.Queue{root}, root.Children...) {
+		got = append(got, q.IdleAfter, q.IdleGrace)
+	}
+	if diff := cmp.Diff([]spec.Duration{1800 * spec.Second, 0, -1, 0, -1, 0, 0, 0}, got); diff != "" {
+		t.Error(diff)
+	}
+	if len(problems) != 2 || problems[0].Code != CodeBadProperty || problems[1].Code != CodeBadProperty {
+		t.Errorf("problems %v", problems)
 	}
 }

@@ -31,7 +31,7 @@ var (
 	filterKeys    = []string{"type", "users", "groups"}
 	resourceKeys  = []string{"guaranteed", "max"}
 	policyKeys    = []string{"jobOrder", "fairness", "victims"}
-	preemptKeys   = []string{"policy", "delay"}
+	preemptKeys   = []string{"policy", "delay", "idleAfter", "idleGrace"}
 	partitionPre  = []string{"enabled", "quotapreemptionenabled"}
 	nodeSortKeys  = []string{"type", "resourceweights"}
 	resolverKeys  = []string{"type"}
@@ -241,12 +241,21 @@ func (r *reader) musterField(m *musterKeys, key text, v ast.Node) {
 		})
 	case "preemption":
 		r.object(v, "preemption of a queue", preemptKeys, "write preemption: {policy: fence, delay: 30s}", func(key text, v ast.Node) {
-			if key.text == "policy" {
-				m.preemption = r.word(v, "preemption policy", preemptValues)
-				return
-			}
-			m.delay = r.duration(v, "preemption delay", false)
+			r.preemptionField(m, key, v)
 		})
+	}
+}
+
+func (r *reader) preemptionField(m *musterKeys, key text, v ast.Node) {
+	switch key.text {
+	case "policy":
+		m.preemption = r.word(v, "preemption policy", preemptValues)
+	case "delay":
+		m.delay = r.duration(v, "preemption delay", false)
+	case "idleAfter":
+		m.idleAfter = r.duration(v, "idleAfter", true)
+	case "idleGrace":
+		m.idleGrace = r.duration(v, "idleGrace", false)
 	}
 }
 

@@ -9,15 +9,17 @@ import (
 	"github.com/musterhq/muster/builtin/spec"
 )
 
-// YuniKorn's queue properties.
+// YuniKorn's queue properties, and Muster's in their style.
 const (
 	propSortPolicy   = "application.sort.policy"
 	propSortPriority = "application.sort.priority"
 	propPreemption   = "preemption.policy"
 	propDelay        = "preemption.delay"
+	propIdleAfter    = "preemption.idle.after"
+	propIdleGrace    = "preemption.idle.grace"
 )
 
-// propertyRule is what YuniKorn accepts; anything else it ignores silently.
+// propertyRule is what is accepted; anything else YuniKorn ignores silently.
 type propertyRule struct {
 	name    string
 	valid   func(string) bool
@@ -34,11 +36,15 @@ func positiveDuration(s string) bool {
 	return err == nil && d > 0
 }
 
+func durationOrNever(s string) bool { return s == "never" || positiveDuration(s) }
+
 var propertyRules = []propertyRule{
 	{propSortPolicy, oneOf("fifo", "fair", "stateaware"), "fifo, fair or stateaware", true},
 	{propSortPriority, oneOf("enabled", "disabled"), "enabled or disabled", true},
 	{propPreemption, oneOf("default", "fence", "disabled"), "default, fence or disabled", true},
 	{propDelay, positiveDuration, "a duration above 0, like 30s", true},
+	{propIdleAfter, durationOrNever, "a duration above 0, like 30m, or never", true},
+	{propIdleGrace, positiveDuration, "a duration above 0, like 10s", true},
 	{"priority.policy", oneOf("default", "fence"), "default or fence", false},
 	{"priority.offset", func(s string) bool { _, err := strconv.ParseInt(s, 10, 32); return err == nil }, "a whole number of 32 bits", false},
 	{"quota.preemption.delay", positiveDuration, "a duration above 0, like 30s", false},
@@ -112,10 +118,13 @@ func (s sorting) apply(list []property) (sorting, string) {
 	return s, "priority-fifo"
 }
 
-func preemptionOf(list []property) (spec.PreemptionPolicy, spec.Duration) {
-	delay, err := time.ParseDuration(valueOf(list, propDelay))
-	if err != nil {
-		delay = 0 // not written, or reported
+// durationOf is the duration of a property, -1 for never; 0 if it is not written, or
+// was reported.
+func durationOf(list []property, name string) spec.Duration {
+	text := valueOf(list, name)
+	if text == "never" {
+		return -1
 	}
-	return spec.PreemptionPolicy(valueOf(list, propPreemption)), spec.Duration(delay)
+	d, _ := time.ParseDuration(text)
+	return spec.Duration(d)
 }

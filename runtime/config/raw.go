@@ -80,7 +80,7 @@ type musterKeys struct {
 	strictFIFO                  bool
 	reserveAfter, minRuntime    int64 // nanoseconds
 	preemption                  string
-	delay                       int64 // nanoseconds
+	delay, idleAfter, idleGrace int64 // nanoseconds
 }
 
 type property struct {

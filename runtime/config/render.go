@@ -15,8 +15,8 @@ import (
 )
 
 // Render writes a tree as a queues.yaml with one partition, "default", that
-// Parse reads back into the same tree. Job orders, and the policy and delay of
-// preemption, are written as Muster's keys, and Properties as they are; so a
+// Parse reads back into the same tree. Job orders, and what preemption
+// is told, are written as Muster's keys, and Properties as they are; so a
 // property that Parse would turn into a field must have that field set, as it
 // has in every tree that Parse returns.
 func Render(t *spec.Tree) []byte {
@@ -151,10 +151,12 @@ func (w *writer) shared(n int, q *spec.Queue) {
 	w.flag(n, "strictFIFO", q.StrictFIFO)
 	w.duration(n, "reserveAfter", q.ReserveAfter)
 	w.duration(n, "minRuntime", q.MinRuntime)
-	if q.Preemption != "" || q.PreemptionDelay != 0 {
+	if q.Preemption != "" || q.PreemptionDelay != 0 || q.IdleAfter != 0 || q.IdleGrace != 0 {
 		w.line(n, "preemption:")
 		w.text(n+1, "policy", string(q.Preemption))
 		w.duration(n+1, "delay", q.PreemptionDelay)
+		w.duration(n+1, "idleAfter", q.IdleAfter)
+		w.duration(n+1, "idleGrace", q.IdleGrace)
 	}
 	if len(q.Properties) > 0 {
 		w.line(n, "properties:")

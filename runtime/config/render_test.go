@@ -105,6 +105,8 @@ func drawShared(t *rapid.T, _ int64) *spec.Queue {
 		ReserveAfter:    rapid.OneOf(duration, rapid.Int64Range(-1000, -1)).Draw(t, "reserve"),
 		MinRuntime:      duration.Draw(t, "runtime"),
 		PreemptionDelay: duration.Draw(t, "delay"),
+		IdleAfter:       rapid.OneOf(duration, rapid.Just(int64(-1))).Draw(t, "idle after"),
+		IdleGrace:       duration.Draw(t, "idle grace"),
 		Preemption:      rapid.SampledFrom([]spec.PreemptionPolicy{"", "default", "fence", "disabled"}).Draw(t, "preemption"),
 		Guaranteed:      drawResources(t, 0, 1000),
 		Max:             drawResources(t, 1000, amount.Limit),
