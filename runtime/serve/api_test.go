@@ -95,6 +95,13 @@ func TestWhatIsWrongWithARequestIsSaidWithACodeAndAHint(t *testing.T) {
 		{"/api/v1/nodes?free=many", "bad-parameter", 400},
 		{"/api/v1/evictions?since=yesterday", "bad-parameter", 400},
 		{"/api/v1/usage?since=-2h", "bad-parameter", 400},
+		{"/api/v1/gpus?idle=long", "bad-parameter", 400},
+		{"/api/v1/gpus?idle=-5m", "bad-parameter", 400},
+		{"/api/v1/gpus?unhealthy=perhaps", "bad-parameter", 400},
+		{"/api/v1/gpus?unrequested=2", "bad-parameter", 400},
+		{"/api/v1/probes?state=asleep", "bad-parameter", 400},
+		{"/api/v1/gpus/none", "unknown-gpu", 404},
+		{"/api/v1/gpus/", "not-found", 404},
 		{"/api/v1/pool?x=1", "unknown-parameter", 400},
 		{"/api/v1/jobs/none", "unknown-job", 404},
 		{"/api/v1/queues/root.none", "unknown-queue", 404},
@@ -133,7 +140,7 @@ func TestAProcessThatStandsByOrStartsSaysSo(t *testing.T) {
 	standby := view.NewSource(deaf{}, nil, view.Options{Leader: func() view.Leadership { return view.Leadership{Holder: "pod-a"} }})
 	starting := view.NewSource(deaf{}, nil, view.Options{Wait: 1})
 	for code, s := range map[string]*view.Source{"standby": standby, "not-ready": starting} {
-		for _, path := range []string{"/pool", "/queues", "/queues/x", "/jobs", "/jobs/x", "/nodes", "/nodes/x", "/explain/job/x", "/explain/queue/x", "/explain/node/x", "/policies"} {
+		for _, path := range []string{"/pool", "/queues", "/queues/x", "/jobs", "/jobs/x", "/nodes", "/nodes/x", "/explain/job/x", "/explain/queue/x", "/explain/node/x", "/policies", "/gpus", "/gpus/x", "/probes"} {
 			w := get(t, serve.Handler(serve.Config{Source: s}), "/api/v1"+path)
 			if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), `"code":"`+code+`"`) {
 				t.Errorf("%s: %d %s", path, w.Code, w.Body)
@@ -148,10 +155,13 @@ type deaf struct{}
 func (deaf) Visit(func(*world.World)) {}
 
 func TestTheIndexListsEveryPath(t *testing.T) {
-	_, h := serveBusy(t, view.Options{Extra: gated{}})
+	probes := &servetest.Probes{}
+	c, h := serveBusy(t, probes.Into(view.Options{Extra: gated{}}))
+	probes.Report(c, func(string, int32) servetest.Doing { return servetest.Doing{} })
 	type entry struct{ Path string }
 	replace := strings.NewReplacer("explain/job/{id...}", "explain/job/late", "explain/queue/{path...}", "explain/queue/root", "explain/node/{name...}", "explain/node/a-1",
-		"queues/{path...}", "queues/batch", "jobs/{id...}", "jobs/late", "nodes/{name...}", "nodes/a-1")
+		"queues/{path...}", "queues/batch", "jobs/{id...}", "jobs/late", "nodes/{name...}", "nodes/a-1",
+		"gpus/{uuid}", "gpus/GPU-a-1-0")
 	for _, e := range items[entry](t, ask(t, h, "/api/v1")) {
 		if w := get(t, h, replace.Replace(e.Path)); w.Code != http.StatusOK || w.Header().Get("ETag") == "" || !json.Valid(w.Body.Bytes()) {
 			t.Errorf("%s: %d %s", e.Path, w.Code, w.Body)

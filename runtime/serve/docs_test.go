@@ -35,7 +35,8 @@ func TestTheDocumentHasEveryPathParameterFieldAndSeries(t *testing.T) {
 			has("parameter", "`"+p+"`")
 		}
 	}
-	for _, v := range []any{view.Pool{}, view.Queue{}, view.QueueResource{}, view.Job{}, view.Group{}, view.Node{}, view.Eviction{}, view.Usage{}, view.Explanation{}, view.Level{}} {
+	for _, v := range []any{view.Pool{}, view.Queue{}, view.QueueResource{}, view.Job{}, view.Group{}, view.Node{}, view.Eviction{}, view.Usage{}, view.Explanation{}, view.Level{},
+		view.GPU{}, view.GPUUse{}, view.Probe{}, view.ProbeSource{}, view.Measured{}, view.UsageSeries{}} {
 		for f := range reflect.TypeOf(v).Fields() {
 			if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
 				has("field of "+reflect.TypeOf(v).Name(), "`"+name+"`")

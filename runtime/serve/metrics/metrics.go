@@ -12,7 +12,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/musterhq/muster/builtin/amount"
+	"github.com/musterhq/muster/builtin/plan"
 	"github.com/musterhq/muster/runtime/serve/view"
+	"github.com/musterhq/muster/runtime/usage"
 )
 
 // Options of the metrics.
@@ -21,6 +23,8 @@ type Options struct {
 	Version, Revision string
 	// Acted is what became of plans outside; nil is not told.
 	Acted func() Acted
+	// Probed counts what probes have reported (usage.Server); nil is not told.
+	Probed func() usage.Stats
 }
 
 // Acted are an adapter's totals since the process began.
@@ -94,6 +98,17 @@ var (
 	queueWaiting    = desc("queue_waiting_jobs", "Jobs of a queue with tasks that wait.", "queue")
 	waitingReason   = desc("waiting_jobs", "Jobs with tasks that wait, by leaf queue and reason.", "queue", "reason")
 
+	queueAllocated = desc("queue_gpus_allocated", "GPUs that a queue uses, as far as its quota goes.", "queue")
+	queueBusy      = desc("queue_gpus_busy", "GPUs of a queue that do something, as if of such as always do.", "queue")
+	queueIdle      = desc("queue_gpus_idle", "GPUs of a queue that have done nothing for five minutes or longer.", "queue")
+	queueUnknown   = desc("queue_gpus_unknown", "GPUs of a queue of which nobody knows what they do.", "queue")
+	gpuUnhealthy   = desc("gpu_unhealthy", "GPUs that are not as they should, by state: degraded, failed, unresponsive.", "state")
+	gpuUnasked     = desc("gpu_unrequested", "GPUs that somebody uses to whom they were not given.")
+	probeNodes     = desc("probe_nodes", "Nodes with GPUs by the state of their probe: connected, stale, none.", "state")
+	probeReports   = desc("probe_reports_total", "Reports of probes that were taken in.")
+	probeRefused   = desc("probe_reports_refused_total", "Reports and streams of probes that were refused.", "reason")
+	withdrawn      = desc("evictions_withdrawn_total", "Evictions of idle jobs that were taken back, since they woke up.")
+
 	cycles      = desc("cycles_total", "Scheduling cycles.")
 	events      = desc("events_total", "Events taken in.")
 	refused     = desc("events_refused_total", "Events that made no sense.")
@@ -127,6 +142,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 		queueBorrowed, queueEntitled, queueShare, queueRunning, queueWaiting, waitingReason, cycles, events, refused, stale, started,
 		claimed, preemptions, notable, policyCalls, policyRows, policyFuel, policyFallbacks, policyFaults, policyQuarantined, policyInfo,
 		binds, bindFailures, bindSeconds, evictions, evictFailures, notices, actsWaiting,
+		queueAllocated, queueBusy, queueIdle, queueUnknown, gpuUnhealthy, gpuUnasked, probeNodes, probeReports, probeRefused, withdrawn,
 	} {
 		ch <- d
 	}
@@ -159,13 +175,16 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	c.collectCounts(ch)
 	c.collectPolicies(ch)
 	c.collectActed(ch)
+	c.collectProbed(ch)
 	s, err := c.source.Snapshot(context.Background())
 	if err != nil {
 		return
 	}
 	c.collectPool(ch, s)
+	collectGPUs(ch, s)
 	for i := range s.Queues {
 		collectQueue(ch, &s.Queues[i])
+		collectMeasured(ch, &s.Queues[i])
 	}
 	collectReasons(ch, s)
 }
@@ -181,6 +200,7 @@ func (c *collector) collectCounts(ch sink) {
 	for rule, v := range n.Evictions {
 		ch.counter(preemptions, float64(v), string(rule))
 	}
+	ch.counter(withdrawn, float64(n.EventCodes[plan.EventWithdrawn]))
 	for code, v := range n.EventCodes {
 		ch.counter(notable, float64(v), code)
 	}

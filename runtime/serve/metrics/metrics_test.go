@@ -16,6 +16,7 @@ import (
 	"github.com/musterhq/muster/runtime/serve/metrics"
 	"github.com/musterhq/muster/runtime/serve/servetest"
 	"github.com/musterhq/muster/runtime/serve/view"
+	"github.com/musterhq/muster/runtime/usage"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write testdata anew")
@@ -26,10 +27,22 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func whole(t *testing.T) (*servetest.Cluster, metrics.Options) {
 	t.Helper()
 	version := &reload.Version{Name: "mine", Version: "1.0", Digest: "sha256:1", Calls: &guard.Stats{Faults: 3}, Until: 1}
-	c := servetest.Busy(t, view.Options{Policies: func() reload.Status {
+	probes := &servetest.Probes{}
+	c := servetest.Busy(t, probes.Into(view.Options{Policies: func() reload.Status {
 		return reload.Status{Policies: []reload.PolicyStatus{{Name: "order", Active: version}, {Name: "coming"}}}
-	}})
-	return c, metrics.Options{Version: "0.3.0", Revision: "abc", Acted: func() metrics.Acted {
+	}}))
+	probes.Report(c, func(job string, task int32) servetest.Doing {
+		switch {
+		case job == "train" && task == 0:
+			return servetest.Doing{Idle: 3_600_000, Watched: 7_200_000}
+		case job == "train" && task == 1:
+			return servetest.Doing{Unknown: true}
+		}
+		return servetest.Doing{Busy: 750}
+	})
+	return c, metrics.Options{Version: "0.3.0", Revision: "abc", Probed: func() usage.Stats {
+		return usage.Stats{Reports: 7, Refused: map[string]uint64{"other-node": 2}}
+	}, Acted: func() metrics.Acted {
 		return metrics.Acted{Binds: 5, BindSeconds: metrics.Histogram{Count: 5, Sum: 0.5, Buckets: map[float64]uint64{0.1: 3, 1: 5}}}
 	}}
 }
@@ -92,8 +105,52 @@ muster_preemptions_total{rule="reclaim"} 6
 # HELP muster_policy_strikes_total Calls of the active version of a policy that the host had to stop.
 # TYPE muster_policy_strikes_total counter
 muster_policy_strikes_total{name="order"} 3
+# HELP muster_queue_gpus_allocated GPUs that a queue uses, as far as its quota goes.
+# TYPE muster_queue_gpus_allocated gauge
+muster_queue_gpus_allocated{queue="root"} 32
+muster_queue_gpus_allocated{queue="root.batch"} 20
+muster_queue_gpus_allocated{queue="root.research"} 12
+muster_queue_gpus_allocated{queue="root.research.llm"} 12
+muster_queue_gpus_allocated{queue="root.research.vision"} 0
+muster_queue_gpus_allocated{queue="root.serving"} 0
+# HELP muster_queue_gpus_busy GPUs of a queue that do something, as if of such as always do.
+# TYPE muster_queue_gpus_busy gauge
+muster_queue_gpus_busy{queue="root"} 18
+muster_queue_gpus_busy{queue="root.batch"} 15
+muster_queue_gpus_busy{queue="root.research"} 3
+muster_queue_gpus_busy{queue="root.research.llm"} 3
+muster_queue_gpus_busy{queue="root.research.vision"} 0
+muster_queue_gpus_busy{queue="root.serving"} 0
+# HELP muster_queue_gpus_idle GPUs of a queue that have done nothing for five minutes or longer.
+# TYPE muster_queue_gpus_idle gauge
+muster_queue_gpus_idle{queue="root"} 4
+muster_queue_gpus_idle{queue="root.batch"} 0
+muster_queue_gpus_idle{queue="root.research"} 4
+muster_queue_gpus_idle{queue="root.research.llm"} 4
+muster_queue_gpus_idle{queue="root.research.vision"} 0
+muster_queue_gpus_idle{queue="root.serving"} 0
+# HELP muster_queue_gpus_unknown GPUs of a queue of which nobody knows what they do.
+# TYPE muster_queue_gpus_unknown gauge
+muster_queue_gpus_unknown{queue="root"} 4
+muster_queue_gpus_unknown{queue="root.batch"} 0
+muster_queue_gpus_unknown{queue="root.research"} 4
+muster_queue_gpus_unknown{queue="root.research.llm"} 4
+muster_queue_gpus_unknown{queue="root.research.vision"} 0
+muster_queue_gpus_unknown{queue="root.serving"} 0
+# HELP muster_probe_nodes Nodes with GPUs by the state of their probe: connected, stale, none.
+# TYPE muster_probe_nodes gauge
+muster_probe_nodes{state="connected"} 4
+muster_probe_nodes{state="none"} 0
+muster_probe_nodes{state="stale"} 0
+# HELP muster_probe_reports_refused_total Reports and streams of probes that were refused.
+# TYPE muster_probe_reports_refused_total counter
+muster_probe_reports_refused_total{reason="other-node"} 2
 `
-	if err := testutil.GatherAndCompare(metrics.New(c.Source, o), strings.NewReader(want), "muster_queue_guaranteed", "muster_preemptions_total", "muster_policy_strikes_total"); err != nil {
+	names := []string{
+		"muster_queue_guaranteed", "muster_preemptions_total", "muster_policy_strikes_total", "muster_queue_gpus_allocated", "muster_queue_gpus_busy",
+		"muster_queue_gpus_idle", "muster_queue_gpus_unknown", "muster_probe_nodes", "muster_probe_reports_refused_total",
+	}
+	if err := testutil.GatherAndCompare(metrics.New(c.Source, o), strings.NewReader(want), names...); err != nil {
 		t.Error(err)
 	}
 }
@@ -124,5 +181,17 @@ func TestAProcessThatStandsByTellsItsCountersAlone(t *testing.T) {
 	text := w.Body.String()
 	if w.Code != 200 || !strings.Contains(text, "muster_leader 0\n") || strings.Contains(text, "muster_queue_used") || !strings.Contains(text, "go_goroutines") {
 		t.Errorf("%d\n%s", w.Code, text)
+	}
+}
+
+// An alert on idle GPUs must take silence neither for work nor for idleness.
+func TestWithoutProbesNothingIsSaidOfWhatGPUsDo(t *testing.T) {
+	probes := &servetest.Probes{}
+	for name, o := range map[string]view.Options{"nobody asks": {}, "nobody answers": probes.Into(view.Options{})} {
+		w := httptest.NewRecorder()
+		metrics.Handler(metrics.New(servetest.Busy(t, o).Source, metrics.Options{})).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+		if text := w.Body.String(); strings.Contains(text, "muster_queue_gpus") || !strings.Contains(text, `muster_probe_nodes{state="none"} 4`) {
+			t.Errorf("%s:\n%s", name, text)
+		}
 	}
 }

@@ -12,7 +12,10 @@ import (
 
 // Hour is a pool of 384 GPUs of three types after an hour in which four organisations
 // took turns: use over time has something to show.
-func Hour(t testing.TB, o view.Options) *Cluster {
+func Hour(t testing.TB, o view.Options) *Cluster { return HourOf(t, o, func(*Cluster) {}) }
+
+// HourOf is Hour, which calls f after every minute, before it is sampled.
+func HourOf(t testing.TB, o view.Options, f func(*Cluster)) *Cluster {
 	t.Helper()
 	c := New(t, organisations(), o)
 	var nodes []ledger.Event
@@ -23,6 +26,7 @@ func Hour(t testing.TB, o view.Options) *Cluster {
 	d := &demand{c: c, ends: map[int64][]string{}}
 	for minute := range int64(60) {
 		d.minute(minute)
+		f(c)
 		for range 12 {
 			c.Clock.Advance(c.Clock.Now() + view.FineStep)
 			c.Sample()

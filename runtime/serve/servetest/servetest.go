@@ -78,9 +78,9 @@ func (c *Cluster) settle() {
 
 // Sample notes what is used now.
 func (c *Cluster) Sample() {
-	done := make(chan struct{})
-	c.Loop.Visit(func(w *world.World) { c.Recorder.Sample(w); close(done) })
-	<-done
+	c.t.Helper()
+	c.Source.Sample(c.t.Context())
+	c.settle()
 }
 
 // Snapshot is the world as it is now.

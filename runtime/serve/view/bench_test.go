@@ -71,6 +71,6 @@ func BenchmarkSample(b *testing.B) {
 	w, u := large(b), newUsage()
 	b.ReportAllocs()
 	for now := spec.Time(0); b.Loop(); now += FineStep {
-		u.sample(w, now)
+		u.sample(w, now, nil)
 	}
 }

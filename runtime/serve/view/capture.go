@@ -25,6 +25,7 @@ type captured struct {
 	apps, most                       []int64
 	shares                           []amount.Share
 	fair                             Shares
+	measured                         []measurement // queue × r, nil without probes
 
 	nodes []capturedNode // in order of names
 	place []int32        // of a node by its index in the world

@@ -21,7 +21,7 @@ const (
 // everything else may be called from any goroutine.
 type Recorder struct {
 	clock clock.Clock
-	usage usage
+	usage useOverTime
 
 	mu        sync.Mutex
 	reasons   map[string]reasonAge // by job

@@ -252,6 +252,7 @@ func (s *Snapshot) number(c *captured) {
 
 func (s *Snapshot) renderQueues(c *captured) {
 	pending, claims := c.pending(), c.claims()
+	promised := c.promised()
 	s.Queues = make([]Queue, len(c.queues))
 	s.queueIx = make(map[string]int, len(c.queues))
 	for i := range c.queues {
@@ -261,7 +262,7 @@ func (s *Snapshot) renderQueues(c *captured) {
 			Share:      float64(c.shares[i]) / float64(amount.One),
 			Policies:   QueuePolicies{JobOrder: v.JobOrder, Fairness: c.fairness, Victims: v.Victims},
 			StrictFIFO: v.StrictFIFO, Fenced: v.Fenced, NoVictims: v.VictimsDisabled,
-			Resources: c.resources(i, pending[i*c.r:][:c.r], claims[i*c.r:][:c.r]),
+			Resources: c.resources(i, pending[i*c.r:][:c.r], claims[i*c.r:][:c.r], promised[i*c.r:][:c.r]),
 		}
 		if v.Parent != quota.None {
 			q.Parent = c.queues[v.Parent].Path
@@ -334,20 +335,43 @@ func (c *captured) claims() []amount.Amount {
 	return out
 }
 
+// promised says of which resources something is guaranteed to a queue or inside it,
+// queue × r.
+func (c *captured) promised() []bool {
+	out := make([]bool, len(c.queues)*c.r)
+	for q := len(c.queues) - 1; q >= 0; q-- { // children come after their parents
+		for d := range c.r {
+			at, up := q*c.r+d, c.queues[q].Parent
+			out[at] = out[at] || c.configured[at] != quota.Unset
+			if up != quota.None && out[at] {
+				out[int(up)*c.r+d] = true
+			}
+		}
+	}
+	return out
+}
+
+// borrows says whether what a queue uses of a resource above its claim is borrowed: not
+// of a GPU type that nobody was promised, where GPUs in total are what is promised.
+func (c *captured) borrows(d int, promised []bool) bool {
+	typed := amount.IsGPU(c.names[d]) && amount.Dim(d) != amount.GPU
+	return promised[d] || !typed || !promised[amount.GPU]
+}
+
 // resources lists what a queue has a bound on, uses or waits for; the root lists all
 // that the pool has.
-func (c *captured) resources(q int, pending, claims []amount.Amount) []QueueResource {
+func (c *captured) resources(q int, pending, claims []amount.Amount, promised []bool) []QueueResource {
 	out := make([]QueueResource, 0, 4)
 	for d := range c.r {
 		at := q*c.r + d
-		r := QueueResource{Resource: c.names[d], Used: int64(c.used[at]), Pending: int64(pending[d])}
+		r := QueueResource{Resource: c.names[d], Used: int64(c.used[at]), Pending: int64(pending[d]), Measured: c.measuredOf(quota.Q(q), d)}
 		if g := c.configured[at]; g != quota.Unset {
 			r.Guaranteed, r.Effective = ref(g), ref(c.effective[at])
 		}
 		if m := c.max[at]; m != amount.Max {
 			r.Max = ref(m)
 		}
-		if q != 0 { // the root has nobody to borrow from
+		if q != 0 && c.borrows(d, promised) { // the root has nobody to borrow from
 			r.Borrowed = int64(max(0, c.used[at].Sub(claims[d])))
 		}
 		if at := q*c.fair.R + d; d < c.fair.R && at < len(c.fair.Entitled) {

@@ -10,6 +10,7 @@ import (
 	"github.com/musterhq/muster/builtin/world"
 	"github.com/musterhq/muster/runtime/clock"
 	"github.com/musterhq/muster/runtime/reload"
+	"github.com/musterhq/muster/runtime/usage"
 )
 
 // World is where snapshots come from; a *loop.Loop is one.
@@ -39,6 +40,10 @@ type Options struct {
 	NodeNote func(node string) string
 	// Extra has what the adapter knows about a job beyond the world.
 	Extra Extra
+	// Usage is what probes report of nodes, as usage.Table.Snapshot has it; Pods says
+	// whose the pods are that they name. Both are called from any goroutine.
+	Usage func() []usage.Node
+	Pods  Pods
 }
 
 // Extra tells what stands in a job's way outside of the world: pods that are not there
@@ -97,7 +102,7 @@ func NewSource(w World, r *Recorder, o Options) *Source {
 func (s *Source) Run(ctx context.Context) error {
 	for {
 		if s.leads() == nil {
-			s.world.Visit(s.Recorder.Sample)
+			s.Sample(ctx)
 		}
 		select {
 		case <-ctx.Done():
@@ -105,6 +110,17 @@ func (s *Source) Run(ctx context.Context) error {
 		case <-s.o.Clock.Wake(s.o.Clock.Now() + FineStep):
 		}
 	}
+}
+
+// Sample notes what is used now, soon, and what of it is measured.
+func (s *Source) Sample(ctx context.Context) {
+	var measured []Queue
+	if s.o.Usage != nil {
+		if now, err := s.Snapshot(ctx); err == nil && !now.Stale {
+			measured = now.Queues
+		}
+	}
+	s.world.Visit(func(w *world.World) { s.Recorder.usage.sample(w, s.o.Clock.Now(), measured) })
 }
 
 func (s *Source) leads() error {
@@ -163,7 +179,15 @@ func (s *Source) ask() (last *Snapshot, coming <-chan struct{}) {
 }
 
 func (s *Source) publish(c *captured, r *request) {
+	var told []usage.Node
+	if s.o.Usage != nil {
+		told = s.o.Usage()
+	}
+	c.measure(told, s.o.Pods)
 	snap := render(c)
+	by := byNode(told)
+	snap.gpus = sync.OnceValue(func() []GPU { return snap.renderGPUs(by, s.o.Pods) })
+	snap.probes = sync.OnceValue(func() []Probe { return snap.renderProbes(by) })
 	snap.date(s.Recorder.reasonSince)
 	s.Recorder.forget(snap)
 	if s.o.Leader != nil {

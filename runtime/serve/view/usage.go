@@ -24,11 +24,26 @@ const (
 	maxSeries = 4096
 )
 
-// seriesKey is a leaf queue and a resource; the queue of the pool's capacity is "".
-type seriesKey struct{ queue, resource string }
+// seriesKey is a leaf queue, a resource, and what of it; the queue of the pool's capacity
+// is "".
+type seriesKey struct {
+	queue, resource string
+	of              series
+}
 
-// usage is what the leaves used over time.
-type usage struct {
+// series says what a row has of a resource.
+type series uint8
+
+// What is measured is known of so much of what is used: a sample that nobody measured is
+// 0 of 0, not idle.
+const (
+	inUse series = iota
+	measuredUse
+	busyUse
+)
+
+// useOverTime is what the leaves used over time.
+type useOverTime struct {
 	mu     *sync.Mutex
 	fine   history
 	coarse history
@@ -37,8 +52,8 @@ type usage struct {
 	minute int64
 }
 
-func newUsage() usage {
-	return usage{mu: &sync.Mutex{}, fine: newHistory(fineKept), coarse: newHistory(coarseKept), sum: map[seriesKey]int64{}}
+func newUsage() useOverTime {
+	return useOverTime{mu: &sync.Mutex{}, fine: newHistory(fineKept), coarse: newHistory(coarseKept), sum: map[seriesKey]int64{}}
 }
 
 // history is a ring of samples, one row of them per series.
@@ -107,10 +122,9 @@ func (h *history) oldest() (spec.Time, bool) {
 	}
 }
 
-// Sample notes what the leaves use now. It runs on the loop's goroutine.
-func (r *Recorder) Sample(w *world.World) { r.usage.sample(w, r.clock.Now()) }
-
-func (u *usage) sample(w *world.World, now spec.Time) {
+// sample notes what the leaves use, and what is measured of queues, if anything is. It
+// runs on the loop's goroutine.
+func (u *useOverTime) sample(w *world.World, now spec.Time, measured []Queue) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if minute := now / CoarseStep; minute != u.minute {
@@ -125,22 +139,34 @@ func (u *usage) sample(w *world.World, now spec.Time) {
 			u.sum[k] += int64(v)
 		}
 	}
+	for i := range measured {
+		noteMeasured(&measured[i], note)
+	}
 	names := w.Res.Names()
 	for d, v := range w.Quota.Capacity() {
-		note(seriesKey{"", names[d]}, v)
+		note(seriesKey{resource: names[d]}, v)
 	}
 	for q := range w.Quota.Queues {
 		if !w.Quota.Queues[q].Leaf {
 			continue
 		}
 		for d, v := range w.Quota.Used(quota.Account(q)) {
-			note(seriesKey{w.Quota.Queues[q].Path, names[d]}, v)
+			note(seriesKey{w.Quota.Queues[q].Path, names[d], inUse}, v)
+		}
+	}
+}
+
+func noteMeasured(q *Queue, note func(seriesKey, amount.Amount)) {
+	for _, r := range q.Resources {
+		if m := r.Measured; q.Leaf && m != nil {
+			note(seriesKey{q.Path, r.Resource, measuredUse}, amount.Amount(r.Used-m.Unknown))
+			note(seriesKey{q.Path, r.Resource, busyUse}, amount.Amount(m.Busy))
 		}
 	}
 }
 
 // flush writes the means of the minute that is over.
-func (u *usage) flush() {
+func (u *useOverTime) flush() {
 	if u.n == 0 {
 		return
 	}
@@ -163,10 +189,13 @@ type Usage struct {
 	Queues   []UsageSeries `json:"queues"` // the leaves that used anything, by path
 }
 
-// UsageSeries is what one leaf used at the times, in base units.
+// UsageSeries is what one leaf used at the times, in base units. Of what is Measured of
+// it, so much was Busy; both are absent of what never was.
 type UsageSeries struct {
-	Queue string  `json:"queue"`
-	Used  []int64 `json:"used"`
+	Queue    string  `json:"queue"`
+	Used     []int64 `json:"used"`
+	Measured []int64 `json:"measured,omitempty"`
+	Busy     []int64 `json:"busy,omitempty"`
 }
 
 // Usage returns the use of a resource since a time, of leaves in the subtree of under
@@ -187,6 +216,7 @@ func (r *Recorder) Usage(resource string, since time.Time, under string) Usage {
 		places = append(places, at)
 		out.Times = append(out.Times, h.times[at]/spec.Second)
 	})
+	leaves := map[string]*UsageSeries{}
 	for k, row := range h.rows {
 		if k.resource != resource || k.queue != "" && under != "" && k.queue != under && !strings.HasPrefix(k.queue, under+".") {
 			continue
@@ -199,8 +229,27 @@ func (r *Recorder) Usage(resource string, since time.Time, under string) Usage {
 			out.Capacity = values
 			continue
 		}
-		out.Queues = append(out.Queues, UsageSeries{k.queue, values})
+		if leaves[k.queue] == nil {
+			leaves[k.queue] = &UsageSeries{Queue: k.queue}
+		}
+		leaves[k.queue].fill(k.of, values)
+	}
+	for _, s := range leaves {
+		if s.Used != nil { // what was measured a little before it was used no more
+			out.Queues = append(out.Queues, *s)
+		}
 	}
 	slices.SortFunc(out.Queues, func(a, b UsageSeries) int { return strings.Compare(a.Queue, b.Queue) })
 	return out
+}
+
+func (s *UsageSeries) fill(of series, values []int64) {
+	switch of {
+	case inUse:
+		s.Used = values
+	case measuredUse:
+		s.Measured = values
+	case busyUse:
+		s.Busy = values
+	}
 }

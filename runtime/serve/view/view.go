@@ -32,6 +32,24 @@ type Snapshot struct {
 	nodeIx   map[string]int
 	tasksOf  [][]Task // of each job
 	pendings []int    // by queue index: pending jobs in the subtree
+	gpus     func() []GPU
+	probes   func() []Probe
+}
+
+// GPUs lists every GPU, by node and index. It is made when it is first asked for.
+func (s *Snapshot) GPUs() []GPU {
+	if s.gpus == nil {
+		return []GPU{}
+	}
+	return s.gpus()
+}
+
+// Probes lists the probes of the nodes that have GPUs, by node.
+func (s *Snapshot) Probes() []Probe {
+	if s.probes == nil {
+		return []Probe{}
+	}
+	return s.probes()
 }
 
 // Pool is what holds for the cluster as a whole.
@@ -93,9 +111,12 @@ type QueueResource struct {
 	Used      int64  `json:"used"`
 	Pending   int64  `json:"pending"` // asked for by tasks that wait and are not refused
 	// Borrowed is what is used above the effective guarantee, where there is none above
-	// those inside the queue, and can be reclaimed; the root borrows nothing.
+	// those inside the queue, and can be reclaimed; the root borrows nothing. Of a GPU type
+	// that no guarantee mentions nothing is borrowed where GPUs in total are guaranteed.
 	Borrowed int64  `json:"borrowed"`
 	Entitled *int64 `json:"entitled,omitempty"` // the fairness policy's last answer
+	// Measured is what the GPUs really do, nil of other resources and without probes.
+	Measured *Measured `json:"measured,omitempty"`
 }
 
 // State is where a job stands.

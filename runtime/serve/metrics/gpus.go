@@ -1,0 +1,55 @@
+package metrics
+
+import (
+	"github.com/musterhq/muster/builtin/amount"
+	"github.com/musterhq/muster/runtime/serve/view"
+)
+
+// collectMeasured tells what the GPUs of a queue do. While no probe reports, there is no
+// series: an alert on idle GPUs must not take silence for work, nor for idleness.
+func collectMeasured(ch sink, q *view.Queue) {
+	r := q.Of(amount.GPUName)
+	if r.Measured == nil {
+		return
+	}
+	ch.gauge(queueAllocated, natural(r.Resource, r.Used), q.Path)
+	ch.gauge(queueBusy, natural(r.Resource, r.Measured.Busy), q.Path)
+	ch.gauge(queueIdle, natural(r.Resource, r.Measured.Idle), q.Path)
+	ch.gauge(queueUnknown, natural(r.Resource, r.Measured.Unknown), q.Path)
+}
+
+// collectGPUs counts GPUs and probes. Each GPU has its series at its node's probe.
+func collectGPUs(ch sink, s *view.Snapshot) {
+	unhealthy, unasked := map[string]int{"degraded": 0, "failed": 0, "unresponsive": 0}, 0
+	gpus := s.GPUs()
+	for i := range gpus {
+		if gpus[i].Parent == "" && gpus[i].Unhealthy() { // its instances are as it is
+			unhealthy[gpus[i].Health]++
+		}
+		if gpus[i].Unasked {
+			unasked++
+		}
+	}
+	for state, n := range unhealthy {
+		ch.gauge(gpuUnhealthy, float64(n), state)
+	}
+	ch.gauge(gpuUnasked, float64(unasked))
+	states := map[string]int{view.ProbeConnected: 0, view.ProbeStale: 0, view.ProbeNone: 0}
+	for _, p := range s.Probes() {
+		states[p.State]++
+	}
+	for state, n := range states {
+		ch.gauge(probeNodes, float64(n), state)
+	}
+}
+
+func (c *collector) collectProbed(ch sink) {
+	if c.o.Probed == nil {
+		return
+	}
+	p := c.o.Probed()
+	ch.counter(probeReports, float64(p.Reports))
+	for code, n := range p.Refused {
+		ch.counter(probeRefused, float64(n), code)
+	}
+}
