@@ -49,7 +49,7 @@ func BenchmarkCapture(b *testing.B) {
 	w := large(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		if c := capture(w, 1, nil, 20_000); len(c.tasks) != 20_000 || len(c.jobs) != 10_000 {
+		if c := capture(w, 1, 20_000); len(c.tasks) != 20_000 || len(c.jobs) != 10_000 {
 			b.Fatal(len(c.tasks), len(c.jobs))
 		}
 	}
@@ -57,7 +57,7 @@ func BenchmarkCapture(b *testing.B) {
 
 // BenchmarkRender is what it costs beside the loop.
 func BenchmarkRender(b *testing.B) {
-	c := capture(large(b), 1, nil, 20_000)
+	c := capture(large(b), 1, 20_000)
 	b.ReportAllocs()
 	for b.Loop() {
 		if s := render(c); s.Pool.Pending != 5000 {

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/musterhq/muster/builtin/amount"
+	"github.com/musterhq/muster/builtin/cycle"
 	"github.com/musterhq/muster/builtin/plan"
 	"github.com/musterhq/muster/builtin/quota"
 	"github.com/musterhq/muster/builtin/spec"
@@ -24,8 +25,8 @@ type captured struct {
 	used, max, configured, effective []amount.Amount // queue × r
 	apps, most                       []int64
 	shares                           []amount.Share
-	fair                             Shares
-	measured                         []measurement // queue × r, nil without probes
+	fair                             []cycle.Entitlement // by queue; nil is not known
+	measured                         []measurement       // queue × r, nil without probes
 
 	nodes []capturedNode // in order of names
 	place []int32        // of a node by its index in the world
@@ -91,24 +92,13 @@ func (j *capturedJob) reason() *why {
 	return j.why
 }
 
-// Shares is what the fairness policy answered last: rows by queue and dimension, in the
-// order of the tree. Empty is not known.
-type Shares struct {
-	Entitled []int64 // queue × R
-	R        int
-	Rank     []int64 // queue
-}
-
 // capture copies what readers want to know. It runs between two turns and must be quick:
 // it formats nothing and sorts nothing.
 // tasks is how many there may be, at a guess.
-func capture(w *world.World, now spec.Time, shares func(*world.World) Shares, tasks int) *captured {
+func capture(w *world.World, now spec.Time, tasks int) *captured {
 	c := &captured{now: now, r: w.R(), names: w.Res.Names()[:w.R():w.R()], degraded: w.Quota.Degraded(), fairness: w.Quota.Fairness}
 	c.captureQueues(w.Quota)
-	if shares != nil {
-		got := shares(w)
-		c.fair = Shares{slices.Clone(got.Entitled), got.R, slices.Clone(got.Rank)}
-	}
+	c.fair = cycle.Entitlements(w)
 	known := make(map[*world.Job]int32, w.JobCount())
 	c.jobs = make([]capturedJob, 0, w.JobCount())
 	c.groups = make([]capturedGroup, 0, w.JobCount())

@@ -391,7 +391,7 @@ func (s *Snapshot) ExplainQueue(path string) (*Explanation, bool) {
 	}
 	fair := Level{Level: "policy", Verdict: Note, Text: fmt.Sprintf("%s shares the pool, %s orders its jobs, %s prices victims", q.Policies.Fairness, q.Policies.JobOrder, q.Policies.Victims)}
 	if q.Rank != nil {
-		fair.Details = append(fair.Details, fmt.Sprintf("rank %d: %s", *q.Rank, map[bool]string{true: "it is owed its guarantee", false: "it is served after those that are owed theirs"}[*q.Rank == 0]))
+		fair.Details = append(fair.Details, fmt.Sprintf("rank %d: %s", *q.Rank, map[bool]string{true: "it comes first while it holds less than its guarantee", false: "it is served after those that are owed their guarantee"}[*q.Rank == 0]))
 	}
 	if q.StrictFIFO {
 		fair.Details = append(fair.Details, "strict: nobody overtakes its first job")
@@ -416,6 +416,9 @@ func extraUse(r QueueResource) string {
 	}
 	if r.Entitled != nil {
 		text += fmt.Sprintf(", entitled to %s", Quantity(r.Resource, *r.Entitled))
+	}
+	if m := r.Measured; m != nil && r.Used > 0 {
+		text += fmt.Sprintf("; really busy: %s GPUs, %s idle, %s not measured", Quantity(r.Resource, m.Busy), Quantity(r.Resource, m.Idle), Quantity(r.Resource, m.Unknown))
 	}
 	return text
 }

@@ -105,14 +105,28 @@ func TestAQueueIsExplainedByWhatItHoldsAndWhoWaits(t *testing.T) {
 	same(t, text(e), `
 root.research.llm runs 1 jobs, 1 wait
 quota: note: what it holds and may hold
-  uses 12 cpu, 28 more asked for
-  uses 48Gi memory, 112Gi more asked for
-  uses 12 of at most 24 nvidia.com/gpu, guaranteed 12, 28 more asked for
-  uses 12 of at most 24 nvidia.com/gpu:H100, guaranteed 12, 28 more asked for
+  uses 12 cpu, 28 more asked for, entitled to 40
+  uses 48Gi memory, 112Gi more asked for, entitled to 160Gi
+  uses 12 of at most 24 nvidia.com/gpu, guaranteed 12, 28 more asked for, entitled to 23
+  uses 12 of at most 24 nvidia.com/gpu:H100, guaranteed 12, 28 more asked for, entitled to 23
 policy: note: guaranteed-fair shares the pool, priority-fifo orders its jobs, least-lost-work prices victims
+  rank 1: it is served after those that are owed their guarantee
 order: note: 1 jobs wait
   1 gang-exceeds-max (the oldest is too-large)
 `)
+}
+
+func TestAQueueThatUsesLessThanItHoldsIsExplained(t *testing.T) {
+	probes := &servetest.Probes{}
+	c := servetest.Busy(t, probes.Into(view.Options{}))
+	probes.Report(c, func(_ string, task int32) servetest.Doing {
+		return []servetest.Doing{{Busy: 500}, {Idle: 3_600_000}, {Unknown: true}}[task]
+	})
+	e, _ := c.Snapshot().ExplainQueue("root.research.llm")
+	want := "uses 12 of at most 24 nvidia.com/gpu, guaranteed 12, 28 more asked for, entitled to 23; really busy: 2 GPUs, 4 idle, 4 not measured"
+	if got := e.Levels[0].Details[2]; got != want {
+		t.Errorf("got %s", got)
+	}
 }
 
 func TestANodeIsExplainedByWhatIsFreeAndWhoIsOnIt(t *testing.T) {

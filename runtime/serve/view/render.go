@@ -267,8 +267,8 @@ func (s *Snapshot) renderQueues(c *captured) {
 		if v.Parent != quota.None {
 			q.Parent = c.queues[v.Parent].Path
 		}
-		if i < len(c.fair.Rank) {
-			q.Rank = &c.fair.Rank[i]
+		if c.fair != nil {
+			q.Rank = &c.fair[i].Rank
 		}
 		s.Queues[i] = q
 	}
@@ -374,8 +374,8 @@ func (c *captured) resources(q int, pending, claims []amount.Amount, promised []
 		if q != 0 && c.borrows(d, promised) { // the root has nobody to borrow from
 			r.Borrowed = int64(max(0, c.used[at].Sub(claims[d])))
 		}
-		if at := q*c.fair.R + d; d < c.fair.R && at < len(c.fair.Entitled) {
-			r.Entitled = ref(amount.Amount(c.fair.Entitled[at]))
+		if c.fair != nil && d < len(c.fair[q].Entitled) {
+			r.Entitled = ref(c.fair[q].Entitled[d])
 		}
 		if r.Guaranteed == nil && r.Max == nil && r.Used == 0 && r.Pending == 0 && (q != 0 || c.capacity[d] == 0) {
 			continue

@@ -31,9 +31,6 @@ type Options struct {
 	Leader func() Leadership
 	// Paused says why nothing is carried out now, "" if it is.
 	Paused func() string
-	// Shares reads the fairness policy's last answer, on the loop's goroutine; what it
-	// returns is copied.
-	Shares func(*world.World) Shares
 	// Policies is the life cycle of what was loaded.
 	Policies func() reload.Status
 	// NodeNote says why a node takes no tasks ("not ready", "being drained"), "" if it does.
@@ -171,7 +168,7 @@ func (s *Source) ask() (last *Snapshot, coming <-chan struct{}) {
 		s.coming = r
 		tasks := s.tasks
 		s.world.Visit(func(w *world.World) {
-			c := capture(w, s.o.Clock.Now(), s.o.Shares, tasks)
+			c := capture(w, s.o.Clock.Now(), tasks)
 			go s.publish(c, r) // to write it out takes longer, and needs no world
 		})
 	}

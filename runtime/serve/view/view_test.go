@@ -97,6 +97,9 @@ func TestQueuesTellGuaranteedMaxUsedAndPendingByGPUType(t *testing.T) {
 	if gpu := batch.Of("nvidia.com/gpu"); gpu.Guaranteed != nil || gpu.Max != nil || gpu.Borrowed != 20_000 {
 		t.Errorf("batch: %+v", gpu)
 	}
+	if r.Entitled == nil || *r.Entitled != 23_000 || llm.Rank == nil || *llm.Rank != 1 {
+		t.Errorf("llm is entitled to %v, rank %v", r.Entitled, llm.Rank)
+	}
 	if llm.Policies.JobOrder != "priority-fifo" || llm.Policies.Fairness != "guaranteed-fair" || root.RunningJobs != 11 || root.PendingJobs != 9 {
 		t.Errorf("llm %+v, root runs %d, waits %d", llm.Policies, root.RunningJobs, root.PendingJobs)
 	}
