@@ -12,7 +12,7 @@ import (
 )
 
 // Sink is the scheduler. Calls come from several goroutines, those of one node one after
-// the other. It must not block.
+// the other. It must not block, nor call the Server or the Table in turn.
 type Sink interface {
 	// Used says what pods do with their GPUs. A pod that was told of and is not told of
 	// any more is told of once more, not Known.
