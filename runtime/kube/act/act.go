@@ -88,6 +88,9 @@ type Evict struct {
 	Reason string
 	Text   string
 	For    *corev1.ObjectReference // the preemptor, told of as well; nil if unknown
+	// Broken says that the pod goes because its place is of no use any more, not for
+	// another pod: condition and event then have Reason for their reason.
+	Broken bool
 }
 
 // Waiting is why a pod does not start. A pod whose Waiting does not change is told once.

@@ -142,7 +142,7 @@ func TestActingOnARealCluster(t *testing.T) {
 	for _, e := range list.Items { // as kubectl reads them
 		reasons[e.Reason]++
 	}
-	if reasons["Scheduled"] != 8 || reasons["FailedScheduling"] != 2 || reasons["Preempted"] != 2 || reasons["PreemptionNotice"] != 1 || reasons["NoticeWithdrawn"] != 1 {
+	if reasons["Scheduled"] != 8 || reasons["FailedScheduling"] != 2 || reasons["Preempted"] != 2 || reasons["PreemptionNotice"] != 1 || reasons["EvictionWithdrawn"] != 1 {
 		t.Errorf("events: %v", reasons)
 	}
 	eventually(t, "no record is left", func() bool {

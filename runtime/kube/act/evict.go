@@ -90,7 +90,7 @@ func (a *Actor) evictPod(ctx context.Context, g *eviction, e *Evict) {
 		a.stats.overrides.Add(1)
 		text += fmt.Sprintf(" (its PodDisruptionBudget still refused after %v and was overridden)", a.opts.EvictionPatience)
 	}
-	a.events.put(event{about: podReference(e.Pod), related: e.For, kind: corev1.EventTypeNormal, reason: "Preempted", action: "Preempting", text: e.Reason + ": " + text})
+	a.events.put(e.told(text))
 	g.mu.Lock()
 	g.evicted = append(g.evicted, e)
 	g.mu.Unlock()
@@ -106,7 +106,7 @@ func (a *Actor) evict(ctx context.Context, e *Evict) (overridden bool, err error
 		}
 	}
 	if !a.marks.fresh(e.Pod.UID, a.clock.Now()) {
-		err := a.again(ctx, a.opts.Patience, func() error { return a.disrupt(ctx, e.Pod, e.Text) })
+		err := a.again(ctx, a.opts.Patience, func() error { return a.disrupt(ctx, e.Pod, e.condition(), e.Text) })
 		switch fateOf(err) {
 		case gone, conflict:
 			return false, nil // it is gone, or another pod has its name
@@ -153,6 +153,23 @@ func (a *Actor) evictByAPI(ctx context.Context, e *Evict) (overridden bool, err 
 	}
 }
 
+// condition is the reason of the pod's DisruptionTarget.
+func (e *Evict) condition() string {
+	if e.Broken {
+		return e.Reason
+	}
+	return corev1.PodReasonPreemptionByScheduler
+}
+
+// told is the event of the pod that went.
+func (e *Evict) told(text string) event {
+	ev := event{about: podReference(e.Pod), related: e.For, kind: corev1.EventTypeNormal, reason: "Preempted", action: "Preempting", text: e.Reason + ": " + text}
+	if e.Broken {
+		ev.kind, ev.reason, ev.action, ev.text = corev1.EventTypeWarning, e.Reason, "Evicting", text
+	}
+	return ev
+}
+
 func (a *Actor) postEviction(ctx context.Context, e *Evict) error {
 	return a.api.PolicyV1().Evictions(e.Pod.Namespace).Evict(ctx, &policyv1.Eviction{
 		ObjectMeta:    metav1.ObjectMeta{Namespace: e.Pod.Namespace, Name: e.Pod.Name},
@@ -166,7 +183,7 @@ func deleteOptions(p Pod) *metav1.DeleteOptions {
 
 func (a *Actor) deletePod(ctx context.Context, e *Evict) error {
 	// The eviction API may have set the condition to its own reason.
-	if err := a.disrupt(ctx, e.Pod, e.Text); fateOf(err) == stopped {
+	if err := a.disrupt(ctx, e.Pod, e.condition(), e.Text); fateOf(err) == stopped {
 		return err
 	}
 	err := a.persist(ctx, a.evicts.draw, func(ctx context.Context) error {

@@ -187,7 +187,7 @@ func TestANoticeTellsTheDeadlineAndCanBeWithdrawn(t *testing.T) {
 		reasons = append(reasons, e.Reason)
 	}
 	slices.Sort(reasons)
-	if !slices.Equal(reasons, []string{"NoticeWithdrawn", "PreemptionNotice"}) {
+	if !slices.Equal(reasons, []string{"EvictionWithdrawn", "PreemptionNotice"}) {
 		t.Errorf("%v", reasons)
 	}
 }

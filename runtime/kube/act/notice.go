@@ -91,7 +91,7 @@ func (a *Actor) markPod(ctx context.Context, m mark) error {
 	if err != nil {
 		return err
 	}
-	if err := a.disrupt(ctx, n.Pod, n.Text); err != nil {
+	if err := a.disrupt(ctx, n.Pod, corev1.PodReasonPreemptionByScheduler, n.Text); err != nil {
 		return err
 	}
 	a.stats.noticed.Add(1)
@@ -119,17 +119,17 @@ func (a *Actor) unmarkPod(ctx context.Context, m mark) error {
 	if m.text != "" {
 		text += ": " + m.text
 	}
-	a.events.put(event{about: podReference(m.pod), kind: corev1.EventTypeNormal, reason: "NoticeWithdrawn", action: "Preempting", text: text})
+	a.events.put(event{about: podReference(m.pod), kind: corev1.EventTypeNormal, reason: "EvictionWithdrawn", action: "Preempting", text: text})
 	return nil
 }
 
 // disrupt sets the condition that tells controllers (KEP-3329) why the pod will fail.
-func (a *Actor) disrupt(ctx context.Context, pod Pod, text string) error {
+func (a *Actor) disrupt(ctx context.Context, pod Pod, reason, text string) error {
 	now := a.clock.Now()
 	err := a.patchStatus(ctx, a.evicts.draw, pod, map[string]any{
 		"conditions": []any{map[string]any{
 			"type": corev1.DisruptionTarget, "status": corev1.ConditionTrue,
-			"reason": corev1.PodReasonPreemptionByScheduler, "message": cut(text, conditionMax),
+			"reason": reason, "message": cut(text, conditionMax),
 			"lastTransitionTime": a.when(now),
 		}},
 	})

@@ -40,6 +40,8 @@ type cluster struct {
 	// slow keeps binds from being carried out; failing has pods whose binds fail.
 	slow    bool
 	failing map[string]error
+	stuck   map[string]bool // pods that can't be evicted
+	stay    bool            // pods stay on GPUs that failed
 	// deleted is called with each pod that is gone: a controller may make another.
 	deleted func(*corev1.Pod)
 	refused []string
@@ -130,7 +132,7 @@ func (c *cluster) restart(tree spec.Tree) {
 			}
 			return "root." + strings.TrimPrefix(max(i.Queue, "a"), "root."), nil
 		},
-		Now: func() time.Time { return c.now },
+		Now: func() time.Time { return c.now }, StayOnFailedGPUs: c.stay,
 	})
 	c.l = loop.New(ledger.New(tree), cycle.Set{Admission: during{c}}, c.m, ticking{c})
 	c.l.Listen(func(turn loop.Turn) {
@@ -156,6 +158,7 @@ func (c *cluster) do(w act.Work) {
 	for _, all := range []*act.Work{&c.work, &c.todo} {
 		all.Units = append(all.Units, w.Units...)
 		all.Notices = append(all.Notices, w.Notices...)
+		all.Withdraws = append(all.Withdraws, w.Withdraws...)
 		all.Evicts = append(all.Evicts, w.Evicts...)
 		all.Waiting = append(all.Waiting, w.Waiting...)
 		all.Events = append(all.Events, w.Events...)
@@ -191,6 +194,10 @@ func (c *cluster) act() bool {
 		}
 	}
 	for _, e := range todo.Evicts {
+		if c.stuck[e.Pod.Name] {
+			c.m.EvictFailed(e.Job, e.Pod, errors.New("a budget"))
+			continue
+		}
 		c.delete(c.pods[e.Pod.UID])
 	}
 	return len(todo.Units)+len(todo.Evicts) > 0

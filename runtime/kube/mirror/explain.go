@@ -38,6 +38,11 @@ func (m *Mirror) Explain(id string) []Reason {
 			count[Reason{p.problem.Code, sentence(p.problem)}]++
 		}
 	}
+	for _, s := range j.slots {
+		if s.state == leaving && s.pod != nil {
+			count[s.why.told()]++
+		}
+	}
 	for r, n := range count { //muster:anyorder sorted below
 		out = append(out, Reason{r.Code, fmt.Sprintf("%d pods: %s", n, r.Text)})
 	}
@@ -48,6 +53,14 @@ func (m *Mirror) Explain(id string) []Reason {
 		out = append(out, Reason{"gang-incomplete", fmt.Sprintf("%d of the %d pods that must start together exist", have, of)})
 	}
 	return out
+}
+
+// told is what is being done to a pod, and why.
+func (e *evicting) told() Reason {
+	if e.noticed {
+		return Reason{"eviction-notice", "to be " + e.text}
+	}
+	return Reason{"evicting", e.text}
 }
 
 // come counts the gang's members that have a pod that may be scheduled.

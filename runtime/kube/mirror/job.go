@@ -53,7 +53,11 @@ type slot struct {
 	why evicting
 }
 
-type evicting struct{ reason, text, forJob string }
+type evicting struct {
+	reason, text, forJob string
+	broken               bool // its place is, and nobody gets it
+	noticed              bool // so far it was only told
+}
 
 // chunk is a group of the ledger: equal tasks, numbered one after the other. A task
 // group of the job has several if its pods differ, or came at different times.

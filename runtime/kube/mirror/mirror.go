@@ -59,7 +59,9 @@ type Options struct {
 	GroupOptions groups.Options
 	PodOptions   pods.Options
 	Waits        Waits
-	Log          *slog.Logger
+	// StayOnFailedGPUs leaves pods on GPUs that failed; such GPUs get no new ones either way.
+	StayOnFailedGPUs bool
+	Log              *slog.Logger
 }
 
 // Waits are how long the mirror waits for what others may never do.
@@ -110,6 +112,11 @@ type Mirror struct {
 	perNode []string // labels that name nodes
 	out     batch
 	knock   chan struct{}
+
+	measured map[*pod]bool      // pods whose use is to be posted
+	health   map[string]*health // by node; of nodes where some GPU can't be used
+	noticed  map[*pod]time.Time // pods that bear a notice, and since when nobody stands by it
+	useStats UseStats
 }
 
 // batch is what one Flush posts and asks for.
@@ -136,7 +143,7 @@ func New(o Options) *Mirror {
 		pods: map[types.UID]*pod{}, jobs: map[string]*job{}, nodes: map[string]*node{},
 		dirty: map[*job]bool{}, stale: map[*node]bool{}, waiting: map[*pod]bool{},
 		refers: map[groups.Key]map[*pod]bool{}, perNode: o.PodOptions.PerNodeLabels(),
-		knock: make(chan struct{}, 1),
+		knock: make(chan struct{}, 1), measured: map[*pod]bool{}, health: map[string]*health{}, noticed: map[*pod]time.Time{},
 	}
 }
 
@@ -194,6 +201,7 @@ func (m *Mirror) flush() {
 	}
 	clear(m.dirty)
 	m.reconcileNodes() // on which pods have become ours, or turned out not to be
+	m.postUses()
 	m.send()
 }
 
@@ -219,7 +227,7 @@ func (m *Mirror) send() {
 }
 
 func empty(w *act.Work) bool {
-	return len(w.Units)+len(w.Notices)+len(w.Evicts)+len(w.Waiting)+len(w.Events) == 0
+	return len(w.Units)+len(w.Notices)+len(w.Withdraws)+len(w.Evicts)+len(w.Waiting)+len(w.Events) == 0
 }
 
 // post adds an event to the batch; the slots that it is about are told apart from plans
@@ -249,6 +257,9 @@ func (m *Mirror) Begin(intended []act.Unit) {
 	}
 	for _, n := range m.nodes {
 		m.stale[n] = true
+	}
+	for p := range m.noticed { // whoever gave the notice leads no more
+		m.noticed[p] = m.o.Now()
 	}
 	m.flush()
 	m.resume(intended)
@@ -328,6 +339,8 @@ func (m *Mirror) mark(j *job) {
 	m.dirty[j] = true
 	m.wake()
 }
+
+func uid(text string) types.UID { return types.UID(text) }
 
 func nanos(t time.Time) spec.Time { return t.UnixNano() }
 

@@ -135,15 +135,20 @@ func (m *Mirror) reconcileNode(n *node) {
 	}
 	if n.posted != nil {
 		m.postForeign(n)
+		m.evictFailed(n)
 	}
 }
 
 func (m *Mirror) postNode(n *node) {
+	handed := m.handing(n)
 	if n.obj == n.read {
 		return
 	}
 	n.read = n.obj
-	s, problems := pods.Node(n.obj, m.o.PodOptions)
+	s, problems := pods.Node(m.usable(n), m.o.PodOptions)
+	if handed != nil {
+		problems, s.Unschedulable = append(problems, *handed), true
+	}
 	n.problems = problems
 	if n.posted != nil && reflect.DeepEqual(*n.posted, s) {
 		return

@@ -79,6 +79,8 @@ func (m *Mirror) Sweep() {
 			m.breakUp(j)
 		}
 	}
+	m.sweepHealth(now)
+	m.sweepNotices(now)
 	m.send()
 }
 

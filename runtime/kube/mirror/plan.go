@@ -30,6 +30,9 @@ func (m *Mirror) Act(_ spec.Time, r ledger.Result) {
 	for _, e := range p.Ends {
 		m.end(e)
 	}
+	for _, e := range p.Stays {
+		m.stay(e)
+	}
 	for _, c := range p.Claims {
 		if s := m.slot(c.Job, c.Task, known); s != nil {
 			s.state, s.node = claimed, c.Node
@@ -144,6 +147,7 @@ func (m *Mirror) evict(e plan.Eviction, known uint64) {
 		case s.pod == nil: // its place was held for nobody
 			m.absent(s)
 		case e.Notify:
+			s.why.noticed = true
 			m.out.work.Notices = append(m.out.work.Notices, act.Notice{
 				Pod: s.pod.id(), Job: e.Job, Deadline: time.Unix(0, e.Deadline), Reason: why.reason, Text: why.text,
 			})
@@ -160,8 +164,10 @@ func (m *Mirror) drive(s *slot) {
 		m.dirty[s.job] = true
 		return
 	}
+	s.why.noticed = false
 	m.out.work.Evicts = append(m.out.work.Evicts, act.Evict{
 		Pod: s.pod.id(), Job: s.job.id, Leader: s.chunk.leader, Reason: s.why.reason, Text: s.why.text, For: m.referenceTo(s.why.forJob),
+		Broken: s.why.broken,
 	})
 }
 
@@ -189,6 +195,9 @@ func evictionText(e *plan.Eviction) string {
 		plan.RuleStraddle: "as its queue was above its guarantee with it",
 		plan.RulePriority: "for a job of higher priority in its queue",
 	}[e.Rule]
+	if e.Idle > 0 {
+		what += fmt.Sprintf(", and as its GPUs had been idle for %s", time.Duration(e.Idle).Round(time.Second))
+	}
 	return fmt.Sprintf("evicted for %s, %s (%d candidates, policy %s, %s of GPU work lost)",
 		e.For, what, e.Candidates, cmp.Or(e.Policy, "none"), (time.Duration(e.LostMS) * time.Millisecond).Round(time.Second))
 }

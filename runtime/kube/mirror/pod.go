@@ -34,7 +34,10 @@ type pod struct {
 	until int64
 
 	used spec.Resources // what it takes of its node
-	on   *node          // where it counts
+	use  *measured      // what it does with its GPUs, nil if nobody has said
+	// unrequested says that it was told to use a GPU that it did not ask for.
+	unrequested bool
+	on          *node // where it counts
 }
 
 func (p *pod) id() act.Pod {
@@ -61,6 +64,7 @@ func (m *Mirror) PodChanged(obj *corev1.Pod) {
 	}
 	was := p.obj
 	p.obj = obj
+	m.note(p)
 	if !m.begun {
 		return
 	}
@@ -93,6 +97,8 @@ func (m *Mirror) PodDeleted(obj *corev1.Pod) {
 	p.gone = true
 	delete(m.pods, obj.UID)
 	delete(m.waiting, p)
+	delete(m.measured, p)
+	delete(m.noticed, p)
 	m.refer(p, nil)
 	m.terms.Forget(obj)
 	if p.ours && m.o.Forget != nil {

@@ -515,6 +515,7 @@ func (m *Mirror) running(s *slot, node string) {
 		return
 	}
 	if s.node == node && (s.state == placed || s.state == leaving) {
+		m.remeasure(s.pod, false)
 		return
 	}
 	if s.state.holds() {
@@ -523,6 +524,7 @@ func (m *Mirror) running(s *slot, node string) {
 	m.want(s)
 	m.post(ledger.TaskRunning{Job: s.job.id, Task: s.index, Node: node, Since: m.since(s.pod)}, s)
 	s.state, s.node = placed, node
+	m.remeasure(s.pod, true)
 }
 
 // since is when a pod was bound, as far as it tells.
