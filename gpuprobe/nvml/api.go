@@ -29,26 +29,43 @@ type Library interface {
 	Close() error
 }
 
+// FromFile is a Library that came from a file, which an upgrade of the driver replaces.
+// That of Open is one.
+type FromFile interface {
+	Path() string
+	ID() FileID
+	// Changed says whether the path now leads to another file, or to none.
+	Changed() bool
+}
+
+// FileID tells two files apart that had the same path.
+type FileID struct{ Device, Inode uint64 }
+
 // Device is one GPU, or one MIG instance of one. Every method is one question to the
-// driver.
+// driver, or a few.
 type Device interface {
+	// Index of the GPU; an instance has that of its GPU.
 	Index() int
 	Identity() (Identity, error)
 	Memory() (Memory, error)
-	// Utilization averages the driver's samples of the device since the last call:
-	// 0 to 1000, the part of the time in which some kernel ran.
+	// Utilization averages the driver's samples of the device since the last call (the
+	// first: all that it keeps, some 10 s): 0 to 1000, the part of the time in which some
+	// kernel ran.
 	Utilization() (permille int, err error)
-	// Processes are those that hold a context, with the memory they use.
+	// Processes are those that hold a context, of compute (clients of MPS too) or of
+	// graphics, with the memory they use. By pid; each pid once per instance.
 	Processes() ([]Process, error)
 	// ProcessUtilization averages, by pid, all samples that the driver took since the
 	// last call on this device. A process that is not there did nothing; a device that
 	// can't tell says ErrNotSupported (MIG).
 	ProcessUtilization() (map[uint32]ProcessUse, error)
 	// Status is what changes slowly: power, clocks, temperature, recovery action. A field
-	// that the driver does not have is nil.
+	// that the driver does not have is nil. With an error such as ErrResetRequired the
+	// fields that could be read are set all the same.
 	Status() (Status, error)
 	// GPM samples SM activity since the last call (Hopper and later), permille.
-	// ErrNotSupported elsewhere; ErrTimeout if the last call was less than 100 ms ago.
+	// ErrNotSupported elsewhere; ErrTimeout if the last call was less than 100 ms ago, and
+	// from the first call, which only starts the window.
 	GPM() (sm int, err error)
 	// MIG lists the instances of a GPU in MIG mode; none otherwise.
 	MIG() ([]Device, error)
@@ -59,7 +76,8 @@ type System struct {
 	Driver  string // "580.95.05"
 	NVML    string
 	CUDA    int      // 13000 is 13.0
-	Missing []string // symbols that this driver does not have
+	Missing []string // symbols that this driver does not have, sorted
+	Path    string   // of the library's file, "" if it is none
 }
 
 // Identity is what a GPU is, the same as long as it is there.
@@ -103,7 +121,7 @@ type Status struct {
 	SMClockMHz      *uint32
 	TemperatureC    *uint32
 	Throttle        *uint64 // clocks event reasons, as bits
-	Recovery        *uint32 // recovery action: 0 none, 1 reset, 2 reboot, 3 drain, 4 drain and reset
+	Recovery        *uint32 // 0 none, 1 reset, 2 reboot, 3 drain, 4 drain and reset, 5 reset of the bus
 	RemapPending    *bool
 	RemapFailed     *bool
 }
@@ -124,6 +142,8 @@ const (
 	EventSingleBitECC   EventKind = 0x1
 	EventDoubleBitECC   EventKind = 0x2
 	EventXID            EventKind = 0x8
+	EventMIGChange      EventKind = 0x100  // instances were made or removed: list them again
+	EventUnavailable    EventKind = 0x4000 // the GPU does no work any more
 	EventRecoveryAction EventKind = 0x8000
 )
 
@@ -132,6 +152,7 @@ type Error uint32
 
 // Return codes with a meaning of their own here.
 const (
+	ErrUninitialized    Error = 1
 	ErrInvalidArgument  Error = 2
 	ErrNotSupported     Error = 3
 	ErrNoPermission     Error = 4
@@ -160,6 +181,7 @@ func (e Error) Error() string {
 }
 
 var errorText = map[Error]string{
+	ErrUninitialized:    "the library was closed",
 	ErrInvalidArgument:  "invalid argument",
 	ErrNotSupported:     "not supported by this GPU or driver",
 	ErrNoPermission:     "no permission",
