@@ -27,9 +27,23 @@ type node struct {
 }
 
 func newNode(t testing.TB) *node {
-	n := &node{t, t.TempDir(), t.TempDir(), clock.NewVirtual(int64(time.Hour))}
+	n := &node{t, inMemory(t), t.TempDir(), clock.NewVirtual(int64(time.Hour))}
 	n.write(filepath.Join(n.proc, "self", "stat"), stat(1, "probe", 1))
 	return n
+}
+
+// inMemory is a folder in memory, as /proc is, where there is such a place.
+func inMemory(t testing.TB) string {
+	dir, err := os.MkdirTemp("/dev/shm", "cgroup-") //nolint:usetesting // the test's own folder is on a disk
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
 func (n *node) files(o Options) *Files {
