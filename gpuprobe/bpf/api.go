@@ -36,12 +36,49 @@ type Watcher interface {
 // Status of a Watcher.
 type Status struct {
 	Up     bool
-	Reason string // CamelCase: NoCapability, NoBTF, KernelTooOld, NoUprobeMulti, NoLibrary, AttachFailed
-	Detail string // for people
+	Reason string // one of the constants below, "" if it is up
+	Detail string // for people; if it is up, what is seen only in part
 	// Libraries have probes, with the place of each: "entry+4 (push)", by path.
 	Libraries []Library
 	// CgroupV1 says that cgroup ids are those of the v1 memory hierarchy.
 	CgroupV1 bool
+}
+
+// Reasons why a Watcher is not up. NoBTF is one only where cgroup ids need BTF (v1): the
+// watcher is then up all the same, its ids are 0, and Detail says so.
+const (
+	NoCapability  = "NoCapability"  // CAP_BPF and CAP_PERFMON, or a seccomp profile that allows bpf(2)
+	KernelTooOld  = "KernelTooOld"  // 6.6 is needed, with the fix of uprobe_multi's pid filter
+	NoUprobeMulti = "NoUprobeMulti" // the kernel was built without
+	NoHostPID     = "NoHostPID"     // pids here are not those of the host
+	NoLibrary     = "NoLibrary"     // no libcuda.so.1 so far; it is looked for again
+	AttachFailed  = "AttachFailed"  // a kernel that should, and does not
+	Unsupported   = "Unsupported"   // not Linux on amd64 or arm64
+	NoBTF         = "NoBTF"
+)
+
+// Options of New and Check. The zero value is what an agent on a node wants.
+type Options struct {
+	// Libraries are the files to watch. If empty, libcuda.so.1 is looked for where
+	// drivers are installed, below each of Roots.
+	Libraries []string
+	// Roots are folders under which the host's files may be seen, "" for the agent's own.
+	// If nil: its own, and where the GPU operator and GKE keep the driver.
+	Roots []string
+	// Overrun is how many launches in a second make a pid busy: 2,000 if 0.
+	Overrun int
+	// Refresh is how often the files are looked at again, whether one appeared or was
+	// replaced: 10 s if 0.
+	Refresh time.Duration
+
+	object string // tests choose between lite and v1
+}
+
+// Finding is a line of `muster-probe check`.
+type Finding struct {
+	Name   string // "capabilities"
+	OK     bool
+	Detail string // what was found, and what to do if it is not OK
 }
 
 // Library is a file that has probes.
@@ -49,14 +86,14 @@ type Library struct {
 	Path    string
 	Device  uint64
 	Inode   uint64
-	Symbols int
-	Place   string
+	Symbols int    // functions with a probe: those that start and those that launch
+	Place   string // of the launch probes: "entry+4 (push)"
 }
 
 // Count of one pid.
 type Count struct {
 	Launches uint64
-	Cgroup   uint64 // id, the inode of its directory
+	Cgroup   uint64 // id, the inode of its directory; 0 is unknown, as before the first launch
 	// Last launch that was counted; zero if none.
 	Last time.Time
 }
@@ -65,14 +102,15 @@ type Count struct {
 type Event struct {
 	Kind   Kind
 	PID    uint32 // thread group
-	Cgroup uint64
+	Cgroup uint64 // 0 is unknown
 	At     time.Time
 }
 
 // Kind of an Event.
 type Kind uint8
 
-// Started is the first cuInit or context of a process, Exited its end, Woke the first
+// Started is the first cuInit or context of a process, Exited the end of one that was
+// started or armed under our eyes, Woke the first
 // launch of a pid since it was armed, Overrun that an armed pid launches more than
 // 2,000 times a second: it is disarmed, as it is plainly busy.
 const (

@@ -1,0 +1,196 @@
+//go:build linux && (amd64 || arm64)
+
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf/link"
+)
+
+// together is how many links are made or closed at once. Most of the time of each goes by
+// in waiting for all CPUs to have passed a quiet state, and they wait together.
+const together = 16
+
+// Arm replaces the set of armed pids. A process that has gone meanwhile is left out
+// without an error; of several errors each names its pid, and the other pids are armed.
+func (p *Probe) Arm(pids []uint32) error {
+	p.change.Lock()
+	defer p.change.Unlock()
+	if p.closed {
+		return errClosed
+	}
+	want := map[uint32]bool{}
+	for _, pid := range pids {
+		want[pid] = true
+	}
+	for _, pid := range p.allArmed() {
+		// One without an entry has ended, though its event was lost: what has this number
+		// now is another process.
+		if want[pid] && p.counter.counting(pid) {
+			delete(want, pid)
+			continue
+		}
+		p.mu.Lock()
+		p.release(pid)
+		p.mu.Unlock()
+	}
+	p.sweep()
+	if len(p.libraries) == 0 {
+		return nil
+	}
+	defer p.sweep()
+	defer p.publish()
+	return p.armAll(slices.Sorted(maps.Keys(want)))
+}
+
+func (p *Probe) allArmed() []uint32 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Sorted(maps.Keys(p.armed))
+}
+
+// Armed says since when.
+func (p *Probe) Armed(pid uint32) (since time.Time, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a, ok := p.armed[pid]
+	if !ok {
+		return time.Time{}, false
+	}
+	return a.since, true
+}
+
+// armAll arms pids that are not; change is held.
+func (p *Probe) armAll(pids []uint32) error {
+	errs := make([]error, len(pids))
+	for i, pid := range pids {
+		errs[i] = p.cover(pid)
+	}
+	parallel(len(pids), func(i int) {
+		if errs[i] == nil {
+			errs[i] = p.armOne(pids[i])
+		}
+	})
+	for i, err := range errs {
+		switch {
+		case errors.Is(err, os.ErrProcessDone):
+			errs[i] = nil
+		case err != nil:
+			errs[i] = fmt.Errorf("arm pid %d: %w", pids[i], err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// cover makes sure that every libcuda that a process has is watched: a pid that is armed
+// and launches through another copy would look idle.
+func (p *Probe) cover(pid uint32) error {
+	found, gone, err := mappedLibraries(pid)
+	switch {
+	case gone:
+		return os.ErrProcessDone
+	case err != nil:
+		p.blind = true
+		return nil
+	}
+	for _, m := range found {
+		file := fmt.Sprintf("/proc/%d/root%s", pid, m.path)
+		if _, err := os.Stat(file); err == nil && !m.deleted {
+			if err := p.watch(file); err != nil {
+				return err
+			}
+		} else if !slices.ContainsFunc(p.libraries, func(l *library) bool { return l.inode == m.inode }) {
+			return fmt.Errorf("it uses %s, which can't be reached from here to be watched", m.path)
+		}
+	}
+	return nil
+}
+
+// armOne makes the entry by which launches of the pid count, and then has them counted.
+func (p *Probe) armOne(pid uint32) error {
+	if err := p.counter.enter(pid, p.isArmed); err != nil {
+		return err
+	}
+	a := &arming{links: map[*library]link.Link{}}
+	for _, l := range p.libraries {
+		k, err := l.attach(p.objs.Launch, l.launches, pid)
+		if err != nil {
+			p.mu.Lock()
+			p.leave(a)
+			p.mu.Unlock()
+			p.counter.forget(pid)
+			if errors.Is(err, os.ErrNotExist) {
+				return os.ErrProcessDone
+			}
+			return err
+		}
+		a.links[l] = k
+	}
+	p.mu.Lock()
+	a.since = time.Now()
+	p.armed[pid] = a
+	p.mu.Unlock()
+	// Its end or its overrun may have come before there was anything to disarm. Then the
+	// kernel has removed the entry or counts no more.
+	if !p.counter.counting(pid) {
+		p.mu.Lock()
+		p.release(pid)
+		p.mu.Unlock()
+	}
+	return nil
+}
+
+func (p *Probe) isArmed(pid uint32) bool {
+	_, ok := p.Armed(pid)
+	return ok
+}
+
+// release disarms a pid at once, though its probes are taken off by the next sweep; mu is
+// held.
+func (p *Probe) release(pid uint32) {
+	if a := p.armed[pid]; a != nil {
+		delete(p.armed, pid)
+		p.leave(a)
+	}
+}
+
+// leave has the probes of a pid taken off by the next sweep; mu is held.
+func (p *Probe) leave(a *arming) {
+	for l, k := range a.links {
+		delete(a.links, l)
+		if k != nil {
+			p.leaving = append(p.leaving, k)
+		}
+	}
+}
+
+// sweep takes off what is leaving; change is held. When it returns no program of these
+// links runs any more, so that a pid may be armed anew.
+func (p *Probe) sweep() {
+	p.mu.Lock()
+	links := p.leaving
+	p.leaving = nil
+	p.mu.Unlock()
+	parallel(len(links), func(i int) { _ = links[i].Close() })
+}
+
+// parallel calls f(0) to f(n-1), a few at once.
+func parallel(n int, f func(i int)) {
+	var all sync.WaitGroup
+	room := make(chan struct{}, together)
+	for i := range n {
+		room <- struct{}{}
+		all.Go(func() {
+			defer func() { <-room }()
+			f(i)
+		})
+	}
+	all.Wait()
+}

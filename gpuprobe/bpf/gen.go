@@ -1,0 +1,5 @@
+package bpf
+
+// The objects are committed: nobody else needs clang.
+
+//go:generate ../../tools/bpf.sh
