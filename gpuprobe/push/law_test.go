@@ -80,25 +80,75 @@ func drawUse(t *rapid.T, key useKey, now time.Time) *activity {
 	return a
 }
 
+// nudge moves a value that is known a little.
+func nudge[T uint32 | uint64](t *rapid.T, v *T, by int64) *T {
+	if v == nil {
+		return nil
+	}
+	out := T(max(0, int64(*v)+rapid.Int64Range(-by, by).Draw(t, "nudge")))
+	return &out
+}
+
+// nudgeGPU changes one thing at most.
+func nudgeGPU(t *rapid.T, old *wire.Gpu) *wire.Gpu {
+	g := proto.CloneOf(old)
+	switch rapid.IntRange(0, 5).Draw(t, "what") {
+	case 0:
+		if g.Busy = nudge(t, g.Busy, 100); g.Busy != nil {
+			*g.Busy = min(*g.Busy, 1000)
+		}
+	case 1:
+		g.MemoryUsed = nudge(t, g.MemoryUsed, 128<<20)
+	case 2:
+		g.PowerMw = nudge(t, g.PowerMw, 100_000)
+	case 3:
+		g.LastXid = nudge(t, g.LastXid, 1)
+	}
+	return g
+}
+
+// nudgeUse changes one thing at most.
+func nudgeUse(t *rapid.T, old *activity) *activity {
+	a := &activity{proto.CloneOf(old.Use), old.lastActive, old.watchedSince}
+	later := func(at time.Time) time.Time {
+		if at.IsZero() {
+			return at
+		}
+		return at.Add(-time.Duration(rapid.Int64Range(0, 4000).Draw(t, "nudge")) * time.Millisecond)
+	}
+	switch rapid.IntRange(0, 5).Draw(t, "what") {
+	case 0:
+		if a.Busy = nudge(t, a.Busy, 100); a.Busy != nil {
+			*a.Busy = min(*a.Busy, 1000)
+		}
+	case 1:
+		a.Memory = nudge(t, a.Memory, 128<<20)
+	case 2:
+		a.Launches = nudge(t, a.Launches, 200)
+	case 3:
+		a.lastActive = later(a.lastActive)
+	case 4:
+		a.watchedSince = later(a.watchedSince)
+	}
+	return a
+}
+
 // change draws what happens at the node until a sweep.
 func (s *truth) change(t *rapid.T, now time.Time) {
 	next := &truth{gpus: map[string]*wire.Gpu{}, uses: map[useKey]*activity{}, at: now}
 	for _, uuid := range []string{"G0", "G1"} {
-		if old := s.gpus[uuid]; old != nil && rapid.Bool().Draw(t, "gpu stays") {
-			next.gpus[uuid] = old
+		if old := s.gpus[uuid]; old != nil && rapid.IntRange(0, 3).Draw(t, "gpu") > 0 {
+			next.gpus[uuid] = nudgeGPU(t, old)
 		} else if rapid.Bool().Draw(t, "gpu") {
 			next.gpus[uuid] = drawGPU(t, uuid)
 		}
 		for _, owner := range []string{"p", "q"} {
 			key := useKey{owner, uuid}
-			switch old := s.uses[key]; rapid.IntRange(0, 3).Draw(t, "use") {
-			case 0: // gone
-			case 1:
+			switch old := s.uses[key]; {
+			case old != nil && rapid.IntRange(0, 3).Draw(t, "use") > 0:
+				next.uses[key] = nudgeUse(t, old)
+			case rapid.Bool().Draw(t, "use"):
 				next.uses[key] = drawUse(t, key, now)
-			default:
-				if old != nil {
-					next.uses[key] = old
-				}
 			}
 		}
 	}
