@@ -2,7 +2,6 @@ package cycle
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/musterhq/muster/builtin/plan"
 	"github.com/musterhq/muster/builtin/world"
@@ -20,6 +19,7 @@ func Accept(w *world.World, p *plan.Plan, whole bool) {
 		}
 	}
 	acceptEnds(w, p)
+	acceptStays(w, p)
 	for _, e := range p.Evictions {
 		acceptEviction(w, p, e)
 	}
@@ -49,33 +49,66 @@ func (c *cycle) acceptReasons(p *plan.Plan) {
 	}
 }
 
-// acceptEnds drops the notices that are over.
+// acceptEnds drops the notices that are over. An eviction that could be taken back is
+// history only now.
 func acceptEnds(w *world.World, p *plan.Plan) {
 	for _, e := range p.Ends {
-		w.Notices = slices.DeleteFunc(w.Notices, func(n world.Notice) bool {
-			first := func(t *world.Task) bool { return t.Index == e.Tasks[0] }
-			return n.Job.Spec.ID == e.Job && slices.ContainsFunc(n.Tasks, first)
-		})
+		n := w.NoticeOf(w.Job(e.Job), e.Tasks)
+		if n == nil {
+			continue
+		}
+		if n.IdleAfter > 0 {
+			remember(w, p, n.For, n.Job)
+		}
+		w.DropNotice(n)
+	}
+}
+
+// acceptStays drops the notices that are void.
+func acceptStays(w *world.World, p *plan.Plan) {
+	for _, s := range p.Stays {
+		n := w.NoticeOf(w.Job(s.Job), s.Tasks)
+		if n == nil {
+			continue
+		}
+		if s.Reason != plan.StayUnneeded {
+			n.Job.Woke = p.Now
+		}
+		w.DropNotice(n)
 	}
 }
 
 func acceptEviction(w *world.World, p *plan.Plan, e plan.Eviction) {
 	j := w.Job(e.Job)
-	j.Evicted++
-	frozen := w.Frozen(e.For, e.Job)
-	w.NoteEviction(e.For, e.Job, p.Now)
-	if !frozen && w.Frozen(e.For, e.Job) {
-		p.Events = append(p.Events, plan.Event{
-			Code: plan.EventFrozen, Job: e.For,
-			Text: fmt.Sprintf("%s and %s have evicted each other; from now on neither may evict the other", e.For, e.Job),
-		})
-	}
-	if !e.Notify {
-		return
-	}
-	n := world.Notice{Job: j, Deadline: e.Deadline}
+	n := world.Notice{Job: j, For: e.For, Deadline: e.Deadline}
 	for _, i := range e.Tasks {
 		n.Tasks = append(n.Tasks, &j.Tasks[i])
 	}
-	w.Notices = append(w.Notices, n)
+	if e.Idle > 0 {
+		n.IdleAfter = w.Quota.Queues[j.Queue].IdleAfter
+		n.Missing = w.MissingWith(j, n.Tasks)
+	} else {
+		remember(w, p, e.For, j)
+	}
+	if e.Notify {
+		w.Notices = append(w.Notices, n)
+	}
+}
+
+// remember makes an eviction history: a job that has evicted another must not be evicted
+// by it.
+func remember(w *world.World, p *plan.Plan, by string, j *world.Job) {
+	j.Evicted++
+	if w.Job(by) == nil {
+		return
+	}
+	of := j.Spec.ID
+	frozen := w.Frozen(by, of)
+	w.NoteEviction(by, of, p.Now)
+	if !frozen && w.Frozen(by, of) {
+		p.Events = append(p.Events, plan.Event{
+			Code: plan.EventFrozen, Job: by,
+			Text: fmt.Sprintf("%s and %s have evicted each other; from now on neither may evict the other", by, of),
+		})
+	}
 }

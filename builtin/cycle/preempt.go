@@ -120,6 +120,7 @@ func (c *cycle) searcher() *victim.Search {
 	}
 	if c.searchOf != c.number {
 		c.search.Reset(c.w, c.x, c.price, c.now)
+		c.search.Spared = c.spared
 		if c.set.Protection != nil {
 			c.search.Protect = c.protect
 		}
@@ -146,11 +147,15 @@ func (c *cycle) price(leaf quota.Q, b *policies.VictimBatch) string {
 func (c *cycle) evict(j *world.Job, got *victim.Outcome) {
 	until := c.now
 	for _, v := range got.Victims {
-		deadline := c.now + v.Job.Spec.Notice
+		notice := v.Job.Spec.Notice
+		if v.Idle > 0 {
+			notice = max(notice, c.w.Quota.Queues[v.Job.Queue].IdleGrace)
+		}
+		deadline := c.now + notice
 		until = max(until, deadline)
 		e := plan.Eviction{
 			Job: v.Job.Spec.ID, Queue: c.w.Quota.Queues[v.Job.Queue].Path, Whole: v.Whole, For: j.Spec.ID,
-			Rule: v.Rule, Notify: v.Job.Spec.Notice > 0, Deadline: deadline, Cost: v.Cost, LostMS: v.LostMS,
+			Rule: v.Rule, Notify: notice > 0, Deadline: deadline, Idle: v.Idle, Cost: v.Cost, LostMS: v.LostMS,
 			Policy: v.Policy, Candidates: got.Candidates, Protected: got.Protected, Alternatives: got.Alternative, GPUs: v.GPUMilli,
 		}
 		for _, t := range v.Tasks {

@@ -26,12 +26,16 @@ func (c *cycle) endNotices() {
 	c.forgetGone()
 	for i := range c.w.Notices {
 		n := &c.w.Notices[i]
+		if n.IdleAfter > 0 && c.stays(n) {
+			continue
+		}
 		if !n.Saved && c.now < n.Deadline {
 			c.wakeAt(n.Deadline)
 			continue
 		}
 		e := plan.End{Job: n.Job.Spec.ID, Saved: n.Saved}
 		for _, t := range n.Tasks {
+			c.w.Condemn(t)
 			e.Tasks = append(e.Tasks, t.Index)
 		}
 		c.out.Ends = append(c.out.Ends, e)
@@ -86,11 +90,7 @@ func (c *cycle) bindClaims(j *world.Job) {
 }
 
 func (c *cycle) dropClaims(j *world.Job) {
-	for i := range j.Tasks {
-		if t := &j.Tasks[i]; t.State == world.Claimed {
-			c.w.Release(t)
-		}
-	}
+	c.w.GiveUpClaims(j)
 	c.event(plan.EventExpired, j, fmt.Sprintf("%s gave up the places kept for it: what held them did not go in time", j.Spec.ID))
 	c.fruitful = true
 }

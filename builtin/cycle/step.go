@@ -71,6 +71,7 @@ type cycle struct {
 	// candidates is what protection rules were asked about last.
 	candidates []Candidate
 	unit       int32
+	spared     []*world.Job // whose evictions were taken back
 	tried      []*world.Job // jobs that could not start
 	waiting    []reason     // why, in order of deciding
 	heads      []head       // first gangs of their leaves that no node has room for
@@ -128,7 +129,7 @@ func start(ctx context.Context, w *world.World, set Set, now spec.Time) *cycle {
 	c.out = &plan.Plan{Cycle: c.number, Now: now}
 	c.policies.reset()
 	c.judgements = c.judgements[:0]
-	c.tried, c.waiting, c.heads, c.unit = c.tried[:0], c.waiting[:0], c.heads[:0], 0
+	c.spared, c.tried, c.waiting, c.heads, c.unit = c.spared[:0], c.tried[:0], c.waiting[:0], c.heads[:0], 0
 	return c
 }
 

@@ -137,11 +137,12 @@ type Stay struct {
 	Reason string  `json:"reason"` // one of the Stay constants
 }
 
-// The reasons to stay: GPUs of the unit are busy again; or nobody knows any more what
-// they do, which counts as busy.
+// The reasons to stay: GPUs of the unit are busy again; nobody knows any more what they
+// do, which counts as busy; or when its time is over, nobody needs its place any more.
 const (
-	StayWoke    = "woke"
-	StayUnknown = "unknown"
+	StayWoke     = "woke"
+	StayUnknown  = "unknown"
+	StayUnneeded = "unneeded"
 )
 
 // Reservation keeps a node for a job until a time; Until 0 lifts it.

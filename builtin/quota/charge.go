@@ -137,7 +137,8 @@ type Block struct {
 
 // Fits checks whether n times req can be charged to every account of the chain.
 // Only the resources that req mentions are compared. The first account without
-// room is told, queues from the leaf upward first.
+// room is told, queues from the leaf upward first. What is kept (see Keep) counts as
+// used.
 func (t *Tree) Fits(c Chain, req amount.List, n int64) (b Block) {
 	for _, a := range c {
 		if !t.bounded[a] {
@@ -153,7 +154,7 @@ func (t *Tree) Fits(c Chain, req amount.List, n int64) (b Block) {
 			if m == amount.Max {
 				continue
 			}
-			if u := t.used[base+int(e.Dim)]; u.Add(need) > m {
+			if u := t.used[base+int(e.Dim)].Add(t.kept.amount(base + int(e.Dim))); u.Add(need) > m {
 				return Block{Account: a, Dim: e.Dim, Used: u, Max: m, Need: need, Blocked: true, Forever: need > m}
 			}
 		}
@@ -167,8 +168,8 @@ func (t *Tree) AppsFit(c Chain) Block {
 		return Block{}
 	}
 	for _, a := range c {
-		if m := t.most[a]; m > 0 && t.apps[a]+1 > m {
-			return Block{Account: a, Used: amount.Amount(t.apps[a]), Max: amount.Amount(m), Need: 1, TooMany: true, Blocked: true}
+		if m, n := t.most[a], t.apps[a]+t.kept.jobs(a); m > 0 && n+1 > m {
+			return Block{Account: a, Used: amount.Amount(n), Max: amount.Amount(m), Need: 1, TooMany: true, Blocked: true}
 		}
 	}
 	return Block{}

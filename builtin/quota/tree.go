@@ -96,6 +96,8 @@ type Tree struct {
 	past  []wide    // queue → decayed usage at since
 	since spec.Time // of the last Advance
 
+	kept kept
+
 	limitAccounts map[limitKey]Account
 	userAccounts  map[userKey]Account
 	users         map[string]int32
@@ -285,6 +287,7 @@ func (t *Tree) Grow() {
 	}
 	old, now := t.r, t.Res.Len()
 	t.used = restride(t.used, old, now, 0)
+	t.kept.used = restride(t.kept.used, old, now, 0)
 	t.max = restride(t.max, old, now, amount.Max)
 	t.configured = restride(t.configured, old, now, Unset)
 	t.effective = restride(t.effective, old, now, Unset)

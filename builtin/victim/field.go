@@ -196,11 +196,14 @@ func (f *field) setShortages() {
 	for _, acc := range j.Chain {
 		used, most := tree.Used(acc), tree.MaxOf(acc)
 		for _, e := range f.ask.missing {
-			if m := most[e.Dim]; m != amount.Max && used[e.Dim].Add(e.Amount) > m {
-				f.short = append(f.short, shortage{account: acc, dim: e.Dim, need: used[e.Dim].Add(e.Amount).Sub(m)})
+			if m := most[e.Dim]; m != amount.Max {
+				if sum := used[e.Dim].Add(tree.Kept(acc, e.Dim)).Add(e.Amount); sum > m {
+					f.short = append(f.short, shortage{account: acc, dim: e.Dim, need: sum.Sub(m)})
+				}
 			}
 		}
-		if n, top := tree.Apps(acc); j.Placed == 0 && top > 0 && n >= top {
+		n, top := tree.Apps(acc)
+		if n += tree.KeptApps(acc); j.Placed == 0 && top > 0 && n >= top {
 			f.short = append(f.short, shortage{account: acc, apps: true, need: amount.Amount(n + 1 - top)})
 		}
 	}
@@ -230,7 +233,7 @@ func (f *field) fullTypes() (banned uint64) {
 // which guarantees it draws on.
 func (f *field) add(u *unit, number, job int32) {
 	c := cand{
-		unit: u, number: number, cost: amount.Amount(u.cost), tasks: int32(len(u.tasks)), job: job, whole: u.whole,
+		unit: u, number: number, cost: f.ask.costOf(u), tasks: int32(len(u.tasks)), job: job, whole: u.whole,
 		part: int32(len(f.parts)), pay: int32(len(f.pays)),
 	}
 	if u.leader {

@@ -25,6 +25,8 @@ type unit struct {
 	cost, lost          int64
 	running             spec.Duration // since its first task started
 	use, idle           int64         // see VictimBatch
+	quiet               spec.Duration // 0, or how long it was idle if its queue has such units go first
+	woken               bool          // it was to go for being idle, and woke up not long ago
 	policy              string
 	stay                string // why it must not be evicted, "" if it may
 }
@@ -43,6 +45,8 @@ type pool struct {
 	rows      []int32 // units of the batch
 	asked     []Candidate
 	lists     []nodeList
+	quiet     int // units that go first for being idle
+	woken     int // units that go last
 }
 
 // gather lists and prices the units, once per cycle.
@@ -56,7 +60,7 @@ func (s *Search) gather() {
 		p.lists[i].ready = false
 	}
 	p.collectJobs(s.w)
-	p.units, p.tasks = p.units[:0], p.tasks[:0]
+	p.units, p.tasks, p.quiet, p.woken = p.units[:0], p.tasks[:0], 0, 0
 	for _, j := range p.jobs {
 		q := &s.w.Quota.Queues[j.Queue]
 		if !j.Spec.NonPreemptible && !q.VictimsDisabled {
@@ -243,6 +247,7 @@ func (s *Search) measure(u *unit) {
 	if busy, idle, ok := use.Mean(); ok {
 		u.use, u.idle = int64(busy), idle
 	}
+	s.listen(u)
 }
 
 // cores is what the cores of a task count where there are no GPUs, in milli-GPU.

@@ -1,6 +1,8 @@
 package victim
 
 import (
+	"slices"
+
 	"github.com/musterhq/muster/builtin/amount"
 	"github.com/musterhq/muster/builtin/plan"
 	"github.com/musterhq/muster/builtin/quota"
@@ -122,6 +124,10 @@ func (s *Search) legal(a *ask) ([]int32, string) {
 		if !u.alive() {
 			continue
 		}
+		if slices.Contains(s.Spared, u.job) {
+			why = reasonWoke
+			continue
+		}
 		if feuds && s.w.Frozen(a.job.Spec.ID, u.job.Spec.ID) {
 			why = frozenReason(u.job.Spec.ID)
 			continue
@@ -138,7 +144,7 @@ func (s *Search) legal(a *ask) ([]int32, string) {
 // atLevel keeps the units that may be in a set of the level. It looks at GPUs only
 // where guarantees count; field.add looks at everything.
 func (s *Search) atLevel(a *ask, legal []int32, level int) []int32 {
-	if a.rule == plan.RulePriority {
+	if a.rule == plan.RulePriority && !a.spares {
 		return legal
 	}
 	for q := range s.sides {
@@ -152,7 +158,10 @@ func (s *Search) atLevel(a *ask, legal []int32, level int) []int32 {
 		u := &s.pool.units[n]
 		v := &s.sides[u.leaf]
 		switch {
-		case level == unguaranteed && !v.free:
+		case !a.mayGo(u):
+		case a.rule == plan.RulePriority:
+			s.levelUnits = append(s.levelUnits, n)
+		case level == unguaranteed && !v.free && !a.first(u):
 		case level < straddling && amount.Amount(u.gpu) > v.room, u.gpu > 0 && !v.above:
 		default:
 			s.levelUnits = append(s.levelUnits, n)

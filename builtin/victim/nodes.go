@@ -13,6 +13,7 @@ import (
 type nodeList struct {
 	ready   bool
 	dim     amount.Dim
+	choice  choice  // idleFirst, or any other
 	first   []int32 // node → its first entry; one more at the end
 	entries []entry
 }
@@ -33,9 +34,13 @@ func compareEntries(a, b entry) int {
 
 // listFor returns the list of a resource, made if need be.
 func (s *Search) listFor(d amount.Dim) *nodeList {
+	c := byPolicy
+	if s.f.ask.choice == idleFirst {
+		c = idleFirst
+	}
 	for i := range s.pool.lists {
 		l := &s.pool.lists[i]
-		if l.ready && l.dim == d {
+		if l.ready && l.dim == d && l.choice == c {
 			return l
 		}
 	}
@@ -45,7 +50,7 @@ func (s *Search) listFor(d amount.Dim) *nodeList {
 		s.pool.lists = append(s.pool.lists, nodeList{})
 	}
 	l := &s.pool.lists[i]
-	l.ready, l.dim = true, d
+	l.ready, l.dim, l.choice = true, d, c
 	l.fill(s)
 	return l
 }
@@ -90,7 +95,7 @@ func (l *nodeList) addUnit(s *Search, i int32, at, last []int32) {
 		total = total.Add(a)
 		if last[t.Node] != i+1 {
 			last[t.Node] = i + 1
-			l.entries[at[t.Node]] = entry{unit: i, cost: amount.Amount(u.cost)}
+			l.entries[at[t.Node]] = entry{unit: i, cost: s.f.ask.costOf(u)}
 			at[t.Node]++
 		}
 		e := &l.entries[at[t.Node]-1]

@@ -26,13 +26,11 @@ func (s *Search) try(a *ask, set []int32) []place {
 	defer w.Rollback(mark)
 	for _, t := range s.pool.releasing {
 		if t.State == world.Releasing && t.Node != world.NoNode {
-			w.Release(t)
+			w.Vacate(t)
 		}
 	}
-	for _, u := range set {
-		for _, t := range s.pool.units[u].tasks {
-			w.Release(t)
-		}
+	for _, n := range set {
+		s.vacate(a, &s.pool.units[n])
 	}
 	if w.Quota.Fits(a.job.Chain, a.missing, 1).Blocked {
 		return nil
@@ -81,7 +79,8 @@ func (s *Search) prove(a *ask, set []int32, level int) *Outcome {
 func (s *Search) giveBack(a *ask, set []int32, places []place) ([]int32, []place) {
 	byCost := slices.Clone(set)
 	slices.SortFunc(byCost, func(x, y int32) int {
-		return cmp.Or(cmp.Compare(s.pool.units[y].cost, s.pool.units[x].cost), cmp.Compare(x, y))
+		p, q := &s.pool.units[x], &s.pool.units[y]
+		return cmp.Or(cmp.Compare(a.costOf(q), a.costOf(p)), cmp.Compare(q.cost, p.cost), cmp.Compare(x, y))
 	})
 	for _, u := range byCost {
 		without := slices.DeleteFunc(slices.Clone(set), func(o int32) bool { return o == u })
@@ -101,14 +100,22 @@ func (s *Search) commit(a *ask, set []int32, places []place, level int) *Outcome
 	for _, n := range set {
 		u := &s.pool.units[n]
 		for _, t := range u.tasks {
-			s.w.Evict(t)
+			if a.first(u) {
+				s.w.EvictRevocably(t)
+			} else {
+				s.w.Evict(t)
+			}
 			s.pool.releasing = append(s.pool.releasing, t)
 		}
 		rule := a.rule
 		if slices.Contains(straddlers, n) {
 			rule = plan.RuleStraddle
 		}
-		o.addVictim(u, rule)
+		if a.first(u) {
+			o.addIdle(u, rule)
+		} else {
+			o.addVictim(u, rule)
+		}
 	}
 	for i := range o.Victims {
 		v := &o.Victims[i]
@@ -123,12 +130,26 @@ func (s *Search) commit(a *ask, set []int32, places []place, level int) *Outcome
 	return o
 }
 
-// addVictim joins the surplus units of one job, which are neighbours.
+// addIdle adds a unit that is chosen for being idle: each by itself, since each may wake
+// up by itself.
+func (o *Outcome) addIdle(u *unit, rule plan.Rule) {
+	o.Victims = append(o.Victims, Victim{
+		Job: u.job, Rule: rule, Policy: u.policy, Tasks: slices.Clone(u.tasks), Idle: u.quiet,
+		Cost: u.cost, LostMS: u.lost, GPUMilli: u.gpu,
+	})
+}
+
+// addVictim joins the surplus units of one job, which are neighbours but for idle ones.
 func (o *Outcome) addVictim(u *unit, rule plan.Rule) {
-	if n := len(o.Victims); n == 0 || o.Victims[n-1].Job != u.job {
+	n := len(o.Victims) - 1
+	for n >= 0 && o.Victims[n].Job == u.job && o.Victims[n].Idle > 0 {
+		n--
+	}
+	if n < 0 || o.Victims[n].Job != u.job {
+		n = len(o.Victims)
 		o.Victims = append(o.Victims, Victim{Job: u.job, Rule: rule, Policy: u.policy})
 	}
-	v := &o.Victims[len(o.Victims)-1]
+	v := &o.Victims[n]
 	v.Tasks = append(v.Tasks, u.tasks...)
 	v.Cost = int64(amount.Amount(v.Cost).Add(amount.Amount(u.cost)))
 	v.LostMS += u.lost

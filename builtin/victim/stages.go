@@ -18,7 +18,7 @@ func (s *Search) byStages(a *ask, level int) []int32 {
 	mark := w.Mark()
 	for _, t := range s.pool.releasing {
 		if t.State == world.Releasing && t.Node != world.NoNode {
-			w.Release(t)
+			w.Vacate(t)
 		}
 	}
 	var numbers []int32
@@ -65,9 +65,7 @@ func (s *Search) stage(a *ask, n need, level int) ([]int32, bool) {
 	if !s.f.satisfied() {
 		numbers, _ = s.solve(&one, s.atLevel(&one, legal, level), level)
 		for _, u := range numbers {
-			for _, t := range s.pool.units[u].tasks {
-				s.w.Release(t)
-			}
+			s.vacate(a, &s.pool.units[u])
 		}
 	}
 	for gi := range a.job.Groups {

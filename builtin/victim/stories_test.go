@@ -302,7 +302,7 @@ func TestPreemptionDelayLetsAnAutoscalerActFirst(t *testing.T) {
 	s.small(0, 8)
 	j := jobSpec("j", 1, 1)
 	j.Submit = hour - 119*spec.Second
-	s.spares(s.add("root.b", j), "waits for preemption.delay until 3601s")
+	s.spares(s.add("root.b", j), "waits for preemption.delay, 2m from its arrival")
 	j.ID, j.Submit = "k", hour-120*spec.Second
 	s.reclaims(s.add("root.b", j), "s0-0")
 }

@@ -9,8 +9,8 @@
 package victim
 
 import (
-	"strconv"
 	"strings"
+	"time"
 
 	"github.com/musterhq/muster/builtin/amount"
 	"github.com/musterhq/muster/builtin/gang"
@@ -42,6 +42,8 @@ type Search struct {
 	// Protect, if set, keeps units out; it is asked once a cycle and leaf.
 	Protect Protector
 	kept    kept // by the rules, from the job looked at last
+	// Spared jobs are no victims in this cycle: evictions of them were just withdrawn.
+	Spared []*world.Job
 
 	pool   pool
 	memo   memo
@@ -72,7 +74,7 @@ func (s *Search) Reset(w *world.World, x *pack.Index, price Pricer, now spec.Tim
 	if s.w != w {
 		s.pool = pool{}
 	}
-	s.w, s.x, s.price, s.now, s.Protect = w, x, price, now, nil
+	s.w, s.x, s.price, s.now, s.Protect, s.Spared = w, x, price, now, nil, nil
 	s.pool.ready = false
 	s.memo.reset()
 }
@@ -87,6 +89,9 @@ type Victim struct {
 	Cost, LostMS, GPUMilli int64
 	Rule                   plan.Rule
 	Policy                 string // that priced it
+	// Idle is for how long its GPUs have done nothing, if it was chosen for that: it is
+	// then one unit, and its eviction may be taken back. Else 0.
+	Idle spec.Duration
 }
 
 // Outcome is a preemption that was carried out on the world. Victims is empty if
@@ -108,6 +113,7 @@ const (
 	reasonPieces    = "freed pieces would not make a place"
 	reasonGuarantee = "queue would exceed its guarantee"
 	reasonQuota     = "freed quota would not be enough"
+	reasonWoke      = "its victims have just woken up"
 	frozen          = "frozen:" // begins the reason that names a job
 )
 
@@ -138,7 +144,7 @@ func (s *Search) DelayedUntil(j *world.Job) spec.Time {
 
 func (s *Search) run(j *world.Job, rule plan.Rule) (*Outcome, string) {
 	if t := s.DelayedUntil(j); t > s.now {
-		return nil, "waits for preemption.delay until " + seconds(t)
+		return nil, s.delayed(j)
 	}
 	if why := s.memo.recall(s.w, j, rule); why != "" {
 		return nil, why
@@ -192,10 +198,11 @@ func (s *Search) decideIn(ask ask) (*Outcome, string) {
 		}
 	}
 	candidates := 0
-	for level := ask.firstLevel(); level <= straddling; level++ {
-		units := s.atLevel(&ask, legal, level)
+	for _, p := range s.passes(&ask) {
+		s.begin(&ask, p)
+		units := s.atLevel(&ask, legal, p.level)
 		candidates = len(units)
-		if o := s.attempt(&ask, units, level); o != nil {
+		if o := s.attempt(&ask, units, p.level); o != nil {
 			o.Candidates, o.Protected = candidates, kept.units
 			return o, ""
 		}
@@ -217,6 +224,9 @@ func (s *Search) attempt(a *ask, units []int32, level int) *Outcome {
 		set, alternative := s.solve(a, units, level)
 		if len(set) == 0 {
 			return nil
+		}
+		if a.choice == idleFirst {
+			set, alternative = s.amongIdle(a, set, units, level), 0
 		}
 		if o := s.prove(a, set, level); o != nil {
 			o.Alternative = int64(alternative)
@@ -252,15 +262,25 @@ func (s *Search) refuse(a *ask, set []int32) {
 	}
 }
 
-// seconds prints a time for people; it decides nothing.
-func seconds(t spec.Time) string {
-	return strconv.FormatFloat(float64(t)/float64(spec.Second), 'f', -1, 64) + "s"
+// delayed says why a job may not preempt yet. It says the same as long as that is so.
+func (s *Search) delayed(j *world.Job) string {
+	from := "its arrival"
+	if j.Evicted > 0 && j.Blocked > j.Spec.Submit {
+		from = "when it had to wait again"
+	}
+	delay := time.Duration(s.w.Quota.Queues[j.Queue].PreemptionDelay).String()
+	if strings.HasSuffix(delay, "m0s") {
+		delay = strings.TrimSuffix(delay, "0s")
+	}
+	return "waits for preemption.delay, " + delay + " from " + from
 }
 
 // ask is what a job needs now.
 type ask struct {
 	job     *world.Job
 	rule    plan.Rule
+	choice  choice
+	spares  bool
 	surplus int // group of the one surplus task, -1 for the gang
 	needs   []need
 	missing amount.List // sum over needs
@@ -319,13 +339,6 @@ const (
 	borrowed            // and of those above their guarantee
 	straddling          // and one per queue that takes it below
 )
-
-func (a *ask) firstLevel() int {
-	if a.rule == plan.RulePriority {
-		return straddling
-	}
-	return unguaranteed
-}
 
 func frozenReason(id string) string {
 	return frozen + " it and " + id + " have evicted each other"

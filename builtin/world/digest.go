@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/musterhq/muster/builtin/amount"
 	"github.com/musterhq/muster/builtin/quota"
 	"github.com/musterhq/muster/builtin/spec"
 )
@@ -50,6 +51,9 @@ func (w *World) Digest() string {
 			t := &j.Tasks[i]
 			if t.State != Pending {
 				fmt.Fprintf(&b, " %d:%s@%s,%x,%d", t.Index, t.State, w.nodeName(t.Node), t.Dev, t.Since)
+				if t.kept {
+					b.WriteString(",kept")
+				}
 			}
 		}
 		if j.Refused != "" || j.Spec != j.Own || j.Only != nil {
@@ -64,6 +68,7 @@ func (w *World) Digest() string {
 		a := quota.Account(q)
 		running, _ := w.Quota.Apps(a)
 		fmt.Fprintf(&b, "queue %s used=%v guaranteed=%v apps=%d", w.Quota.Queues[q].Path, w.Quota.Used(a), w.Quota.Guaranteed(quota.Q(q)), running)
+		w.digestKept(&b, a)
 		for _, j := range w.pending[q] {
 			if j.Waiting > 0 {
 				fmt.Fprintf(&b, " %s", j.Spec.ID)
@@ -78,6 +83,18 @@ func (w *World) Digest() string {
 		fmt.Fprintf(&b, "claim %s\n", j.Spec.ID)
 	}
 	return b.String()
+}
+
+// digestKept tells what is kept in an account, if anything is.
+func (w *World) digestKept(b *strings.Builder, a quota.Account) {
+	for d := range w.r {
+		if kept := w.Quota.Kept(a, amount.Dim(d)); kept != 0 {
+			fmt.Fprintf(b, " kept%d=%d", d, kept)
+		}
+	}
+	if n := w.Quota.KeptApps(a); n != 0 {
+		fmt.Fprintf(b, " keptapps=%d", n)
+	}
 }
 
 // nodeName is what a node is known by outside; its index depends on when it came.

@@ -40,9 +40,11 @@ type Task struct {
 	State State
 	// released tasks are done because their job gave them up; see ReleaseSurplus.
 	released bool
-	Node     NodeIx
-	Dev      uint64 // devices held, a bit each
-	Since    spec.Time
+	// kept tasks are victims that may yet stay: their quota is kept; see EvictRevocably.
+	kept  bool
+	Node  NodeIx
+	Dev   uint64 // devices held, a bit each
+	Since spec.Time
 	// prev and next link the tasks of a node; unlink and relink in reverse order
 	// restore the list exactly.
 	prev, next *Task
@@ -82,6 +84,7 @@ type Job struct {
 	Waiting  int32 // (what-if) tasks pending
 	Claiming int32 // (what-if) tasks claimed
 	Reserved int32 // (what-if) nodes reserved for the job
+	kept     int32 // (what-if) tasks whose quota is kept
 
 	Judged      string // digest of the admission rules that judged it, "" none; see JudgeAgain
 	Refused     string // why admission refused it, "" if it did not
@@ -93,8 +96,9 @@ type Job struct {
 	ClaimExpiry spec.Time
 	// ReservedUntil is when the reservation of nodes for the job ends.
 	ReservedUntil spec.Time
-	Notes         any // what the cycle remembers about why it waits
-	Texts         any // and about its names and labels
+	Woke          spec.Time // when an eviction of it was last withdrawn since its GPUs were busy again, 0 = never
+	Notes         any       // what the cycle remembers about why it waits
+	Texts         any       // and about its names and labels
 
 	use []measured // of each task, nil until one was measured; see NoteUse
 }

@@ -72,6 +72,9 @@ func (w *World) chargeAll(n NodeIx, sign int64) {
 		if charged(t.State) {
 			w.Quota.Charge(t.Job.Chain, list, sign)
 		}
+		if t.kept {
+			w.Quota.Keep(t.Job.Chain, list, sign)
+		}
 	}
 }
 

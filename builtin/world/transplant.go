@@ -47,7 +47,7 @@ func (w *World) adopt(from *World, j *Job, q quota.Q) {
 	c.Spec = j.Spec
 	w.Narrow(c, j.Only)
 	c.Judged, c.Refused, c.Attempts, c.Evicted = j.Judged, j.Refused, j.Attempts, j.Evicted
-	c.Blocked, c.Checkpoint, c.Notes = j.Blocked, j.Checkpoint, j.Notes
+	c.Blocked, c.Checkpoint, c.Woke, c.Notes = j.Blocked, j.Checkpoint, j.Woke, j.Notes
 	c.ClaimExpiry, c.ReservedUntil = j.ClaimExpiry, j.ReservedUntil
 	c.Serial, c.use = j.Serial, j.use
 	for i := range j.Tasks {
@@ -62,6 +62,9 @@ func (w *World) adopt(from *World, j *Job, q quota.Q) {
 			c.Tasks[i].Since = t.Since
 		case t.Node != NoNode:
 			w.put(&c.Tasks[i], w.nodeIx[from.Nodes[t.Node].Name], t.Dev, t.State, t.Since)
+			if t.kept {
+				w.keep(&c.Tasks[i])
+			}
 		}
 	}
 	for n := range from.Nodes {
@@ -74,7 +77,8 @@ func (w *World) adopt(from *World, j *Job, q quota.Q) {
 func (w *World) adoptNotices(from *World) {
 	for _, n := range from.Notices {
 		j := w.jobs[n.Job.Spec.ID]
-		m := Notice{Job: j, Deadline: n.Deadline, Saved: n.Saved}
+		m := n
+		m.Job, m.Tasks = j, nil
 		for _, t := range n.Tasks {
 			m.Tasks = append(m.Tasks, &j.Tasks[t.Index])
 		}

@@ -7,7 +7,7 @@ import (
 	"github.com/musterhq/muster/builtin/spec"
 )
 
-// A what-if is Mark, any number of Place, Release, Evict, Bind and Reserve, and
+// A what-if is Mark, any number of Place, Release, Evict, Stay, Bind and Reserve, and
 // Rollback. The log has one entry for each, not for each number changed: every
 // operation has an exact inverse, since amounts are integers that can't saturate
 // (inputs are at most amount.Limit).
@@ -19,12 +19,14 @@ const (
 	opRelease           // task sat on node, now is pending
 	opState             // task changed its state in place
 	opEvict             // bound task became releasing
+	opVacate            // kept task left its node, and its quota stayed kept
 	opReserve
 )
 
 type change struct {
 	op    op
 	state State // before
+	kept  bool  // likewise
 	task  *Task
 	node  NodeIx
 	dev   uint64
@@ -110,11 +112,17 @@ func (w *World) revert(c *change) {
 		w.lift(c.task, Pending)
 	case opRelease:
 		w.put(c.task, c.node, c.dev, c.state, c.since)
+	case opVacate:
+		w.put(c.task, c.node, c.dev, c.state, c.since)
+		c.task.kept = true
 	case opState, opEvict:
 		w.setState(c.task, c.state)
 		c.task.Since = c.since
 	case opReserve:
 		w.setReserved(c.node, c.job)
+	}
+	if c.kept && c.op != opVacate {
+		w.keep(c.task)
 	}
 	w.Grown, w.growth[c.class] = c.grown, c.classGrown
 	// To undo something counts as often as it did: take both back.
@@ -131,7 +139,7 @@ func (w *World) Place(t *Task, n NodeIx, dev uint64, s State, now spec.Time) {
 
 // Release takes a task off its node; it is pending again.
 func (w *World) Release(t *Task) {
-	w.log(change{op: opRelease, task: t, node: t.Node, dev: t.Dev, state: t.State, since: t.Since})
+	w.log(change{op: opRelease, task: t, node: t.Node, dev: t.Dev, state: t.State, since: t.Since, kept: t.kept})
 	w.lift(t, Pending)
 }
 
@@ -267,6 +275,9 @@ func (w *World) setState(t *Task, s State) {
 		}
 	}
 	t.State = s
+	if t.kept {
+		w.letGo(t)
+	}
 }
 
 func (w *World) charge(t *Task, on bool) {
@@ -278,6 +289,7 @@ func (w *World) charge(t *Task, on bool) {
 		g.Placed--
 		if j.Placed--; j.Placed == 0 {
 			w.Quota.ChargeApps(j.Chain, -1)
+			w.keepApp(j, 1)
 		}
 		w.Grown++ // quota came free
 		return
@@ -286,6 +298,7 @@ func (w *World) charge(t *Task, on bool) {
 	g.Placed++
 	if j.Placed++; j.Placed == 1 {
 		w.Quota.ChargeApps(j.Chain, 1)
+		w.keepApp(j, -1)
 	}
 }
 

@@ -10,7 +10,9 @@ type Use struct {
 	Known bool
 	Busy  amount.Share
 	Idle  spec.Duration // at At
-	At    spec.Time
+	// Watched is for how long, at At, no use could have gone unseen.
+	Watched spec.Duration
+	At      spec.Time
 }
 
 // measured is the last measurement of a task. It holds for one start of the task and
@@ -20,12 +22,17 @@ type measured struct {
 	started spec.Time
 }
 
+// quiet is for how long the GPUs of a task, since it has them, have certainly done
+// nothing: they were watched all the while.
+func (m *measured) quiet() spec.Duration { return min(m.Idle, m.Watched, m.At-m.started) }
+
 // NoteUse takes a measurement of a running task. One from before its start, or older
 // than what is known, says nothing new. It counts as a change where idle becomes busy,
-// busy idle, or either unknown: no decision waits for a percent.
+// busy idle, or either unknown, and where a victim that was chosen for being idle is so no
+// more: no decision waits for a percent.
 func (w *World) NoteUse(t *Task, u Use) {
 	j := t.Job
-	if t.State != Bound || u.At < t.Since {
+	if !runs(t) || u.At < t.Since {
 		return
 	}
 	if j.use == nil {
@@ -39,21 +46,73 @@ func (w *World) NoteUse(t *Task, u Use) {
 	}
 	was := *m
 	*m = measured{u, t.Since}
-	if fresh || was.Known != u.Known || (was.Idle > 0) != (u.Idle > 0) {
+	if fresh || was.Known != u.Known || (was.Idle > 0) != (u.Idle > 0) || w.wakes(t, m) {
 		w.Epoch++
 	}
 }
+
+// runs says whether a task is in a state in which its GPUs can be measured. Victims run
+// until they are gone.
+func runs(t *Task) bool { return t.State == Bound || t.State == Releasing }
 
 // UseOf is how busy the GPUs of a task are known to be now, and for how long they have
 // been idle. It is not ok, which is no zero, if nobody measured them since the task
 // started, if that was too long ago, and while the task does not run.
 func (w *World) UseOf(t *Task, now spec.Time) (busy amount.Share, idle spec.Duration, ok bool) {
-	if t.Job.use == nil {
+	m := w.known(t, now)
+	if m == nil {
 		return 0, 0, false
 	}
+	return m.Busy, m.Idle, true
+}
+
+// known is the measurement of a task that holds now, nil if there is none.
+func (w *World) known(t *Task, now spec.Time) *measured {
+	if t.Job.use == nil {
+		return nil
+	}
 	m := &t.Job.use[t.Index]
-	ok = m.Known && t.State == Bound && m.started == t.Since && m.At+w.Quota.UseMaxAge >= now
-	return m.Busy, m.Idle, ok
+	if !m.Known || !runs(t) || m.started != t.Since || m.At+w.Quota.UseMaxAge < now {
+		return nil
+	}
+	return m
+}
+
+// Quiet is for how long all GPUs of the tasks have certainly done nothing: since when
+// they are held, measured to be idle, and watched so closely that no use could have gone
+// unseen. It is not ok if one of them is not known, or if there are none.
+func (w *World) Quiet(tasks []*Task, now spec.Time) (quiet spec.Duration, ok bool) {
+	for _, t := range tasks {
+		if w.GPUs(t) == 0 {
+			continue
+		}
+		m := w.known(t, now)
+		if m == nil {
+			return 0, false
+		}
+		if !ok || m.quiet() < quiet {
+			quiet, ok = m.quiet(), true
+		}
+	}
+	return quiet, ok
+}
+
+// KnownUntil is until when what Quiet says of tasks holds unless they are measured anew;
+// 0 if one of them is not known, or if there are none.
+func (w *World) KnownUntil(tasks []*Task, now spec.Time) (until spec.Time) {
+	for _, t := range tasks {
+		if w.GPUs(t) == 0 {
+			continue
+		}
+		m := w.known(t, now)
+		if m == nil {
+			return 0
+		}
+		if end := m.At + w.Quota.UseMaxAge; until == 0 || end < until {
+			until = end
+		}
+	}
+	return until
 }
 
 // UseSum is the measured use of several tasks. The zero value is that of none.

@@ -15,6 +15,9 @@ func (l *Ledger) verify(p *plan.Plan) (*plan.Plan, []Stale) {
 	for _, e := range p.Ends {
 		v.end(e)
 	}
+	for _, s := range p.Stays {
+		v.stay(s)
+	}
 	for _, r := range p.Reserved { // what is lifted may have made room
 		if r.Until == 0 {
 			v.reservation(r)
@@ -54,9 +57,39 @@ func (v *verifier) end(e plan.End) {
 			e.Tasks = append(e.Tasks, i)
 		}
 	}
-	if len(e.Tasks) > 0 {
-		v.to.Ends = append(v.to.Ends, e)
+	if len(e.Tasks) == 0 {
+		return
 	}
+	n := v.w.NoticeOf(j, e.Tasks)
+	if n != nil && n.IdleAfter > 0 && !v.w.StillIdle(n, v.from.Now) {
+		v.drop(e.Job, "its GPUs are busy again") // the next cycle lets it stay
+		return
+	}
+	for _, i := range e.Tasks {
+		v.w.Condemn(&j.Tasks[i])
+	}
+	v.to.Ends = append(v.to.Ends, e)
+}
+
+// stay takes back an eviction, if all of the victims are still there.
+func (v *verifier) stay(s plan.Stay) {
+	j := v.w.Job(s.Job)
+	if j == nil {
+		return
+	}
+	n := v.w.NoticeOf(j, s.Tasks)
+	there := func(t *world.Task) bool { return t.Revocable() }
+	if n == nil || len(n.Tasks) != len(s.Tasks) || !all(n.Tasks, there) {
+		v.drop(s.Job, "some of the victims have gone")
+		return
+	}
+	if _, ok := v.w.StayAll(n); ok {
+		v.to.Stays = append(v.to.Stays, s)
+	}
+}
+
+func all(tasks []*world.Task, is func(*world.Task) bool) bool {
+	return !slices.ContainsFunc(tasks, func(t *world.Task) bool { return !is(t) })
 }
 
 type verifier struct {
@@ -211,7 +244,11 @@ func (v *verifier) evict(e plan.Eviction) {
 		return
 	}
 	for _, i := range e.Tasks {
-		v.w.Evict(&j.Tasks[i])
+		if e.Idle > 0 {
+			v.w.EvictRevocably(&j.Tasks[i])
+		} else {
+			v.w.Evict(&j.Tasks[i])
+		}
 		v.leaving = append(v.leaving, &j.Tasks[i])
 	}
 	v.to.Evictions = append(v.to.Evictions, e)
@@ -230,7 +267,7 @@ func (v *verifier) victimsFor(id string) (out []plan.Eviction) {
 // what is then free.
 func (v *verifier) trial(unit []plan.Claim, victims []plan.Eviction) string {
 	for _, t := range v.leaving {
-		v.w.Release(t)
+		v.w.Vacate(t)
 	}
 	for _, e := range victims {
 		j := v.w.Job(e.Job)
@@ -244,7 +281,10 @@ func (v *verifier) trial(unit []plan.Claim, victims []plan.Eviction) string {
 			if int(i) >= len(j.Tasks) || j.Tasks[i].State != world.Bound {
 				return "victim " + e.Job + " no longer runs"
 			}
-			v.w.Release(&j.Tasks[i])
+			if e.Idle > 0 && v.awake(&j.Tasks[i]) {
+				return "victim " + e.Job + " is busy again"
+			}
+			v.vacate(&j.Tasks[i], e.Idle > 0)
 		}
 	}
 	if why := v.belowGuarantee(unit[0].Job, victims); why != "" {
@@ -256,6 +296,20 @@ func (v *verifier) trial(unit []plan.Claim, victims []plan.Eviction) string {
 		}
 	}
 	return v.apart(unit[0].Job)
+}
+
+// awake says that a victim that was chosen for being idle is so no more.
+func (v *verifier) awake(t *world.Task) bool {
+	quiet, ok := v.w.Quiet([]*world.Task{t}, v.from.Now)
+	return v.w.GPUs(t) > 0 && (!ok || quiet < v.w.Quota.Queues[t.Job.Queue].IdleAfter)
+}
+
+// vacate takes a victim off its node in a trial.
+func (v *verifier) vacate(t *world.Task, revocably bool) {
+	if revocably {
+		v.w.EvictRevocably(t)
+	}
+	v.w.Vacate(t)
 }
 
 // belowGuarantee says that a queue, just below its common ancestor with the
