@@ -1,0 +1,93 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/musterhq/muster/gpuprobe/nvml"
+)
+
+// sources are how the four ways of measuring do.
+type sources struct{ nvml, ebpf, podresources, procfs Source }
+
+func newSources(now time.Time) sources {
+	one := func(name string) Source { return Source{Name: name, Reason: "Starting", Since: now} }
+	return sources{one(SourceNVML), one(SourceEBPF), one(SourcePodResources), one(SourceProcfs)}
+}
+
+func (s *sources) list() []Source { return []Source{s.nvml, s.ebpf, s.podresources, s.procfs} }
+
+// set notes how a source does.
+func (a *Agent) set(s *Source, up bool, reason, detail string, now time.Time) {
+	if s.Up != up || s.Reason != reason {
+		s.Since = now
+		a.c.Log.Info("source", "name", s.Name, "up", up, "reason", reason, "detail", detail)
+	}
+	s.Up, s.Reason, s.Detail = up, reason, detail
+}
+
+// checkSources looks at those that nobody tells about.
+func (a *Agent) checkSources(now time.Time) {
+	a.checkNVML(now)
+	e := a.c.NoWatcher
+	if a.c.Watcher != nil {
+		e = a.c.Watcher.Status()
+	} else if e.Reason == "" {
+		e.Reason = "NotConfigured"
+	}
+	a.set(&a.sources.ebpf, e.Up, e.Reason, e.Detail, now)
+
+	looked, unowned, _ := a.lookup.counts()
+	switch asked, failed := looked-a.lookedAt, unowned-a.unownedAt; {
+	case asked > 0 && asked == failed:
+		a.set(&a.sources.procfs, false, "NoOwners", "no process on a GPU is found in /proc: is hostPID set?", now)
+	case asked > 0 || a.sources.procfs.Reason == "Starting":
+		a.set(&a.sources.procfs, true, "", "", now)
+	}
+	a.lookedAt, a.unownedAt = looked, unowned
+}
+
+func (a *Agent) checkNVML(now time.Time) {
+	if a.libErr != nil {
+		a.set(&a.sources.nvml, false, nvmlReason(a.libErr), a.libErr.Error(), now)
+		return
+	}
+	answering, nameless := 0, 0
+	for _, s := range a.slots {
+		if s.whole == nil {
+			nameless++
+		} else if s.whole.fresh {
+			answering++
+		}
+	}
+	switch {
+	case len(a.slots) > 0 && answering == 0:
+		a.set(&a.sources.nvml, false, "Unresponsive", "no GPU answers", now)
+	case nameless > 0:
+		a.set(&a.sources.nvml, true, "", fmt.Sprintf("%d GPUs never told who they are", nameless), now)
+	default:
+		a.set(&a.sources.nvml, true, "", a.eventsDetail, now)
+	}
+}
+
+// nvmlReason is a stable word for why there is no NVML.
+func nvmlReason(err error) string {
+	for _, r := range []struct {
+		err    error
+		reason string
+	}{
+		{nvml.ErrLibraryNotFound, "LibraryNotFound"},
+		{nvml.ErrDriverNotLoaded, "DriverNotLoaded"},
+		{nvml.ErrUnresponsive, "Unresponsive"},
+		{nvml.ErrLibraryVersion, "DriverReplaced"},
+		{nvml.ErrUninitialized, "DriverReplaced"},
+		{nvml.ErrNoPermission, "NoPermission"},
+		{nvml.ErrNotSupported, "Unsupported"},
+	} {
+		if errors.Is(err, r.err) {
+			return r.reason
+		}
+	}
+	return "NvmlError"
+}
