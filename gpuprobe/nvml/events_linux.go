@@ -16,10 +16,6 @@ type events struct {
 	heard int                // how many of them have events at all
 }
 
-// slice is the longest that one call of the driver waits, so that Close need not wait
-// for a timeout of minutes.
-const slice = 250 * time.Millisecond
-
 // Events returns at once if there is no way to wait: who asks again leaves some time
 // between, after any error but ErrTimeout.
 func (d *Driver) Events(timeout time.Duration) (Event, error) {

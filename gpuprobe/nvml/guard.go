@@ -13,6 +13,10 @@ import (
 // busy machine milliseconds.
 const DefaultDeadline = 3 * time.Second
 
+// slice is the longest that one call of the driver waits for an event, so that Close need
+// not wait for a timeout of minutes.
+const slice = 250 * time.Millisecond
+
 // Guarded is a Library whose calls come back, whatever the driver does: see Guard.
 type Guarded struct {
 	inner    Library
@@ -121,11 +125,20 @@ func (g *Guarded) lastDevices() []Device {
 	return slices.Clone(g.last)
 }
 
-// Events waits for the timeout, and for the driver to answer after it.
+// Events waits for the timeout, in slices: between two of them Close finds nobody inside.
+// Who asks again after an error leaves some time between, except after ErrTimeout.
 func (g *Guarded) Events(timeout time.Duration) (Event, error) {
-	return guarded(g, eventsWorker, "events", "Events", timeout+g.deadline, func() (Event, error) {
-		return g.inner.Events(timeout)
-	})
+	until := time.Now().Add(timeout)
+	for {
+		left := max(time.Until(until), 0)
+		wait := min(left, slice)
+		event, err := guarded(g, eventsWorker, "events", "Events", wait+g.deadline, func() (Event, error) {
+			return g.inner.Events(wait)
+		})
+		if !errors.Is(err, ErrTimeout) || left <= slice {
+			return event, err
+		}
+	}
 }
 
 // Stuck counts the calls that the driver has not answered in time, nor until now.
