@@ -92,9 +92,9 @@ func labelled(obj any, labels []string) (keys []string) {
 	return keys
 }
 
-// feed passes what informers report on to the mirror. It returns when all of it has
-// been passed on once, or ctx ends.
-func (o *objects) feed(ctx context.Context, m *mirror.Mirror) error {
+// feed passes what informers report on to the mirror, and calls gone with nodes that are
+// no more. It returns when all of it has been passed on once, or ctx ends.
+func (o *objects) feed(ctx context.Context, m *mirror.Mirror, gone func(node string)) error {
 	var synced []cache.InformerSynced
 	listen := func(i cache.SharedIndexInformer, h cache.ResourceEventHandler) error {
 		r, err := i.AddEventHandler(h)
@@ -115,7 +115,7 @@ func (o *objects) feed(ctx context.Context, m *mirror.Mirror) error {
 		return err
 	}
 	if err := listen(o.nodes, handler(
-		func(n *corev1.Node) { m.NodeChanged(n) }, func(n *corev1.Node) { m.NodeDeleted(n.Name) })); err != nil {
+		func(n *corev1.Node) { m.NodeChanged(n) }, func(n *corev1.Node) { m.NodeDeleted(n.Name); gone(n.Name) })); err != nil {
 		return err
 	}
 	if err := listen(o.pods, handler(m.PodChanged, m.PodDeleted)); err != nil {

@@ -70,6 +70,10 @@ type Options struct {
 	Group func(groups.Key, groups.State)
 	// Tree hears of every tree of queues that holds from now on; nil hears nothing.
 	Tree func(*spec.Tree)
+	// StayOnFailedGPUs leaves pods on GPUs that failed.
+	StayOnFailedGPUs bool
+	// Probes are told what is wanted of nodes; nil if nobody listens to any.
+	Probes Probes
 	// Leading is called when this replica has come to lead, before the first decision.
 	// What it starts must end with ctx.
 	Leading func(ctx context.Context, l Leader) error
@@ -91,6 +95,7 @@ type Scheduler struct {
 	groups  Groups
 	mirror  *mirror.Mirror
 	actor   *act.Actor
+	probes  *asker
 
 	mu     sync.Mutex
 	tree   *spec.Tree
@@ -118,7 +123,7 @@ func New(o Options) (*Scheduler, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Scheduler{o: o, objects: objs}
+	s := &Scheduler{o: o, objects: objs, probes: newAsker(o.Probes)}
 	s.groups = o.Groups(func(k groups.Key) { s.mirror.GroupChanged(k) })
 	s.mirror = mirror.New(mirror.Options{
 		Schedulers: o.Schedulers, Post: s.post, Applied: s.applied,
@@ -126,7 +131,7 @@ func New(o Options) (*Scheduler, error) {
 		Forget:  func(pod act.Pod) { s.actor.Forget(pod) },
 		Abandon: s.abandon, Group: o.Group,
 		Objects: objs, Groups: s.groups, Queue: s.queue,
-		GroupOptions: o.GroupOpt, PodOptions: o.Pods, Waits: o.Waits, Log: o.Log,
+		GroupOptions: o.GroupOpt, PodOptions: o.Pods, Waits: o.Waits, StayOnFailedGPUs: o.StayOnFailedGPUs, Await: s.probes.await, Log: o.Log,
 	})
 	o.Act.Namespace, o.Act.Identity, o.Act.Admit, o.Act.Log = o.Namespace, o.Identity, s.mirror.Admit, o.Log
 	s.actor = act.New(o.Client, o.Act, outcomes{s.mirror, s})
@@ -189,7 +194,8 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		return s.o.Queues.Watch(ctx, func(t *spec.Tree) error { return s.apply(ctx, t) })
 	})
 	run("following groups", s.groups.Run)
-	if err := s.objects.feed(ctx, s.mirror); err != nil {
+	run("asking probes", s.probes.run)
+	if err := s.objects.feed(ctx, s.mirror, s.probes.gone); err != nil {
 		return err
 	}
 	if err := s.await(ctx); err != nil {

@@ -41,6 +41,7 @@ type cluster struct {
 	slow    bool
 	failing map[string]error
 	stuck   map[string]bool // pods that can't be evicted
+	awaited []string        // what probes were asked to watch
 	stay    bool            // pods stay on GPUs that failed
 	// deleted is called with each pod that is gone: a controller may make another.
 	deleted func(*corev1.Pod)
@@ -133,6 +134,7 @@ func (c *cluster) restart(tree spec.Tree) {
 			return "root." + strings.TrimPrefix(max(i.Queue, "a"), "root."), nil
 		},
 		Now: func() time.Time { return c.now }, StayOnFailedGPUs: c.stay,
+		Await: func(node string, owners []string) { c.awaited = append(c.awaited, node+": "+strings.Join(owners, " ")) },
 	})
 	c.l = loop.New(ledger.New(tree), cycle.Set{Admission: during{c}}, c.m, ticking{c})
 	c.l.Listen(func(turn loop.Turn) {
@@ -214,6 +216,10 @@ func (c *cluster) bind(job string, b act.Bind) {
 		return
 	case p.Spec.NodeName != "":
 		c.t.Fatalf("pod %s is bound to %s and is to be bound to %s", p.Name, p.Spec.NodeName, b.Node)
+	}
+	if err := c.m.Admit(b); err != nil {
+		c.m.BindFailed(job, b.Task, b.Pod, b.Node, err, false)
+		return
 	}
 	p = p.DeepCopy()
 	p.Spec.NodeName = b.Node

@@ -107,7 +107,7 @@ func (m *Mirror) usable(n *node) *corev1.Node {
 func (m *Mirror) held(n *node) func(g *usage.GPUHealth, name string) int64 {
 	return func(g *usage.GPUHealth, name string) (count int64) {
 		for _, ref := range g.Pods {
-			if p := m.podNamed(n.name, ref); p != nil && p.on == n {
+			if p := m.podNamed(ref); p != nil && p.on == n {
 				if a, _ := p.used.Get(name); a > 0 {
 					count++
 				}
@@ -215,7 +215,7 @@ func (m *Mirror) givenLate(n *node, h *health) (*usage.GPUHealth, *pod) {
 			continue
 		}
 		for _, ref := range g.Pods {
-			p := m.podNamed(n.name, ref)
+			p := m.podNamed(ref)
 			if p != nil && p.on == n && m.since(p) > nanos(since.Add(handOutSlack)) {
 				return g, p
 			}
@@ -238,7 +238,7 @@ func (m *Mirror) evictFailed(n *node) {
 			continue
 		}
 		for _, ref := range g.Pods {
-			p := m.podNamed(n.name, ref)
+			p := m.podNamed(ref)
 			if p == nil || p.on != n || p.slot == nil || !p.slot.stays() || p.obj.DeletionTimestamp != nil {
 				continue
 			}

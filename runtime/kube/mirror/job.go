@@ -57,6 +57,7 @@ type evicting struct {
 	reason, text, forJob string
 	broken               bool // its place is, and nobody gets it
 	noticed              bool // so far it was only told
+	idle                 bool // it goes because it does nothing: it stays if it wakes up
 }
 
 // chunk is a group of the ledger: equal tasks, numbered one after the other. A task

@@ -47,6 +47,9 @@ type Options struct {
 	Abandon func(act.Unit)
 	// Group hears how the group object of a job stands; nil if nobody wants to know.
 	Group func(groups.Key, groups.State)
+	// Await hears whose wake-up on a node is waited for, as owners that probes know
+	// (report.proto); all of them, each time. nil if nobody wants to know.
+	Await func(node string, owners []string)
 	// Objects and Groups look up what pods refer to.
 	Objects pods.Objects
 	Groups  groups.Objects
@@ -100,6 +103,7 @@ type Mirror struct {
 	mu      sync.Mutex
 	begun   bool
 	pods    map[types.UID]*pod
+	names   map[types.NamespacedName]*pod // the newest of each name
 	jobs    map[string]*job
 	nodes   map[string]*node
 	dirty   map[*job]bool
@@ -116,6 +120,7 @@ type Mirror struct {
 	measured map[*pod]bool      // pods whose use is to be posted
 	health   map[string]*health // by node; of nodes where some GPU can't be used
 	noticed  map[*pod]time.Time // pods that bear a notice, and since when nobody stands by it
+	awaited  map[string]bool    // nodes on which others are waited for than before
 	useStats UseStats
 }
 
@@ -140,10 +145,11 @@ func New(o Options) *Mirror {
 	o.Waits = o.Waits.withDefaults()
 	return &Mirror{
 		o: o, terms: pods.NewTerms(o.PodOptions, o.Objects.Namespace),
-		pods: map[types.UID]*pod{}, jobs: map[string]*job{}, nodes: map[string]*node{},
+		pods: map[types.UID]*pod{}, names: map[types.NamespacedName]*pod{}, jobs: map[string]*job{}, nodes: map[string]*node{},
 		dirty: map[*job]bool{}, stale: map[*node]bool{}, waiting: map[*pod]bool{},
 		refers: map[groups.Key]map[*pod]bool{}, perNode: o.PodOptions.PerNodeLabels(),
 		knock: make(chan struct{}, 1), measured: map[*pod]bool{}, health: map[string]*health{}, noticed: map[*pod]time.Time{},
+		awaited: map[string]bool{},
 	}
 }
 
@@ -224,6 +230,7 @@ func (m *Mirror) send() {
 		m.o.Do(m.out.work)
 	}
 	m.out = batch{slots: m.out.slots[:0]}
+	m.await()
 }
 
 func empty(w *act.Work) bool {
@@ -339,8 +346,6 @@ func (m *Mirror) mark(j *job) {
 	m.dirty[j] = true
 	m.wake()
 }
-
-func uid(text string) types.UID { return types.UID(text) }
 
 func nanos(t time.Time) spec.Time { return t.UnixNano() }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/musterhq/muster/builtin/world"
 	"github.com/musterhq/muster/runtime/kube/act"
 	"github.com/musterhq/muster/runtime/kube/groups"
+	"github.com/musterhq/muster/runtime/usage"
 )
 
 func TestPodsOfTheirOwnAreBoundAndGiveTheirPlaceBack(t *testing.T) {
@@ -476,7 +477,7 @@ func (c *cluster) random(r *rapid.T, i int) {
 		slices.SortFunc(all, func(a, b *corev1.Pod) int { return strings.Compare(string(a.UID), string(b.UID)) })
 		return rapid.SampledFrom(all).Draw(r, "pod")
 	}
-	switch rapid.IntRange(0, 9).Draw(r, "what") {
+	switch rapid.IntRange(0, 11).Draw(r, "what") {
 	case 0, 1:
 		c.pod(fmt.Sprint("p", i), rapid.IntRange(0, 2).Draw(r, "gpus"), label)
 	case 2:
@@ -503,6 +504,18 @@ func (c *cluster) random(r *rapid.T, i int) {
 		c.slow = !c.slow
 	case 9:
 		c.crash()
+	case 10:
+		if p := some(); p != nil {
+			u := idle(p, rapid.IntRange(0, 2).Draw(r, "measured"), time.Duration(rapid.IntRange(0, 99).Draw(r, "idle"))*time.Second)
+			u.Known, u.Unassigned = rapid.Bool().Draw(r, "known"), rapid.Bool().Draw(r, "unassigned")
+			c.says(fmt.Sprint("n", rapid.IntRange(0, 3).Draw(r, "node")), u)
+		}
+	case 11:
+		g := gpu(rapid.IntRange(0, 1).Draw(r, "gpu"), rapid.SampledFrom([]string{"", "failed", "silent", "cordoned"}).Draw(r, "state"))
+		if p := some(); p != nil {
+			g.Pods = append(g.Pods, usage.PodRef{UID: string(p.UID)})
+		}
+		c.m.Health(fmt.Sprint("n", rapid.IntRange(0, 3).Draw(r, "node")), gpusOf(2, g))
 	}
 }
 

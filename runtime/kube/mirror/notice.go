@@ -36,6 +36,7 @@ func (m *Mirror) stay(e plan.Stay) {
 			continue
 		}
 		s.state, s.why = placed, evicting{}
+		m.awaited[s.node] = true
 		if s.pod != nil {
 			m.withdraw(s.pod, stayText(e.Reason))
 		}
@@ -91,4 +92,26 @@ func (m *Mirror) sweepNotices(now time.Time) {
 	for _, p := range old {
 		m.withdraw(p, "the scheduler that gave the notice is gone, and nothing comes of it")
 	}
+}
+
+// await says whose wake-ups are waited for on nodes where that has changed: those under
+// notice because they do nothing.
+func (m *Mirror) await() {
+	if m.o.Await == nil {
+		clear(m.awaited)
+		return
+	}
+	for _, name := range sortedKeys(m.awaited, func(n string) string { return n }) {
+		var owners []string
+		if n := m.nodes[name]; n != nil {
+			for _, p := range n.pods {
+				if s := p.slot; s != nil && s.state == leaving && s.why.noticed && s.why.idle {
+					owners = append(owners, string(p.obj.UID), "pod:"+p.obj.Namespace+"/"+p.obj.Name)
+				}
+			}
+		}
+		slices.Sort(owners)
+		m.o.Await(name, owners)
+	}
+	clear(m.awaited)
 }

@@ -133,7 +133,7 @@ var ruleReason = map[plan.Rule]string{plan.RuleReclaim: "Reclaimed", plan.RuleSt
 
 // evict warns or evicts the pods of one victim unit, leaders last.
 func (m *Mirror) evict(e plan.Eviction, known uint64) {
-	why := evicting{reason: ruleReason[e.Rule], forJob: e.For, text: evictionText(&e)}
+	why := evicting{reason: ruleReason[e.Rule], forJob: e.For, text: evictionText(&e), noticed: e.Notify, idle: e.Idle > 0}
 	var victims []*slot
 	for _, t := range e.Tasks {
 		if s := m.slot(e.Job, t, known); s != nil {
@@ -143,11 +143,11 @@ func (m *Mirror) evict(e plan.Eviction, known uint64) {
 	sortLeadersLast(victims)
 	for _, s := range victims {
 		s.state, s.why, s.keep = leaving, why, time.Time{}
+		m.awaited[s.node] = true
 		switch {
 		case s.pod == nil: // its place was held for nobody
 			m.absent(s)
 		case e.Notify:
-			s.why.noticed = true
 			m.out.work.Notices = append(m.out.work.Notices, act.Notice{
 				Pod: s.pod.id(), Job: e.Job, Deadline: time.Unix(0, e.Deadline), Reason: why.reason, Text: why.text,
 			})
@@ -165,6 +165,7 @@ func (m *Mirror) drive(s *slot) {
 		return
 	}
 	s.why.noticed = false
+	m.awaited[s.node] = true
 	m.out.work.Evicts = append(m.out.work.Evicts, act.Evict{
 		Pod: s.pod.id(), Job: s.job.id, Leader: s.chunk.leader, Reason: s.why.reason, Text: s.why.text, For: m.referenceTo(s.why.forJob),
 		Broken: s.why.broken,

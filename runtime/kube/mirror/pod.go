@@ -61,6 +61,7 @@ func (m *Mirror) PodChanged(obj *corev1.Pod) {
 	if p == nil {
 		p = &pod{ours: m.ours(obj)}
 		m.pods[obj.UID] = p
+		m.names[types.NamespacedName{Namespace: obj.Namespace, Name: obj.Name}] = p
 	}
 	was := p.obj
 	p.obj = obj
@@ -96,6 +97,9 @@ func (m *Mirror) PodDeleted(obj *corev1.Pod) {
 	}
 	p.gone = true
 	delete(m.pods, obj.UID)
+	if name := p.id().NamespacedName; m.names[name] == p {
+		delete(m.names, name)
+	}
 	delete(m.waiting, p)
 	delete(m.measured, p)
 	delete(m.noticed, p)

@@ -492,6 +492,9 @@ func (m *Mirror) absent(s *slot) {
 		return
 	}
 	m.post(ledger.TaskAbsent{Job: s.job.id, Task: s.index}, s)
+	if s.state == leaving {
+		m.awaited[s.node] = true
+	}
 	s.state, s.node, s.keep = absent, "", time.Time{}
 	m.unissue(s)
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/musterhq/muster/builtin/amount"
 	"github.com/musterhq/muster/builtin/spec"
@@ -50,7 +51,7 @@ func (m *Mirror) Used(node string, uses []usage.PodUse) {
 	urgent := false
 	for i := range uses {
 		u := &uses[i]
-		p := m.podNamed(node, usage.PodRef{UID: u.UID, Namespace: u.Namespace, Name: u.Name})
+		p := m.podNamed(usage.PodRef{UID: u.UID, Namespace: u.Namespace, Name: u.Name})
 		switch {
 		case p == nil || p.over():
 			m.useStats.Strangers++
@@ -74,21 +75,22 @@ func woke(was *measured, now *usage.PodUse) bool {
 	return was != nil && was.Known && was.Idle > 0 && (!now.Known || now.At-now.Idle > was.At)
 }
 
-// podNamed finds a pod by its UID, or by its name among those on a node.
-func (m *Mirror) podNamed(on string, ref usage.PodRef) *pod {
+// podNamed finds a pod by its UID, or by its name where that is all that is known.
+func (m *Mirror) podNamed(ref usage.PodRef) *pod {
 	if ref.UID != "" {
-		return m.pods[uid(ref.UID)]
+		return m.pods[types.UID(ref.UID)]
 	}
-	n := m.nodes[on]
-	if n == nil {
-		return nil
+	return m.names[types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}]
+}
+
+// JobOf says which job a pod of ours belongs to.
+func (m *Mirror) JobOf(ref usage.PodRef) (id string, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if p := m.podNamed(ref); p != nil && p.job != nil {
+		return p.job.id, true
 	}
-	for _, p := range n.pods { //muster:anyorder one pod has a name at a time
-		if p.obj.Name == ref.Name && p.obj.Namespace == ref.Namespace {
-			return p
-		}
-	}
-	return nil
+	return "", false
 }
 
 // postUses posts the measurements that have come since the last flush.

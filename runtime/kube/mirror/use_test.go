@@ -32,6 +32,18 @@ func (c *cluster) taskOf(name string) *world.Task {
 	return nil
 }
 
+// job is the id of the job whose name ends so.
+func (c *cluster) job(name string) string {
+	c.t.Helper()
+	for _, j := range c.l.Ledger().World().Jobs() {
+		if strings.HasSuffix(j.Spec.ID, name) {
+			return j.Spec.ID
+		}
+	}
+	c.t.Fatalf("no job %s", name)
+	return ""
+}
+
 // use is what the ledger knows of a pod's GPUs, by the name of its job: "unknown", or how
 // busy and for how long idle.
 func (c *cluster) use(job string) string {
@@ -195,7 +207,7 @@ func TestAJobThatIsToldAnewKeepsItsMeasurement(t *testing.T) {
 	p := c.pod("a", 1, on("n0"), bound)
 	c.says("n0", idle(p, 1, 30*time.Second))
 	c.uses("a", "0% idle 30s")
-	c.m.Refused(ledger.JobPriority{ID: c.taskOf("a").Job.Spec.ID}, fmt.Errorf("for a test"))
+	c.m.Refused(ledger.JobPriority{ID: c.job("a")}, fmt.Errorf("for a test"))
 	c.pass(3 * time.Second)
 	c.uses("a", "0% idle 30s")
 }
