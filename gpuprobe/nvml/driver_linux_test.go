@@ -1,0 +1,743 @@
+//go:build linux && (amd64 || arm64)
+
+package nvml
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const gib = 1 << 30
+
+// everything that one GPU can be asked, in a form that can be compared.
+type everything struct {
+	System    System
+	Identity  Identity
+	Memory    Memory
+	Busy      int
+	Processes string
+	Use       map[uint32]ProcessUse
+	Status    string
+	Instances []Identity
+	Mine      string // of the first instance
+	SM        int
+}
+
+// ask asks the driver all that it can be asked, in a fixed order.
+func ask(d *Driver, index int) (all everything, err error) {
+	keep := func(e error) { err = errors.Join(err, e) }
+	var e error
+	all.System, e = d.System()
+	keep(e)
+	list, e := d.Devices()
+	keep(e)
+	g := list[index]
+	all.Identity, e = g.Identity()
+	keep(e)
+	all.Memory, e = g.Memory()
+	keep(e)
+	all.Busy, e = g.Utilization()
+	keep(e)
+	processes, e := g.Processes()
+	keep(e)
+	all.Processes = describe(processes)
+	all.Use, e = g.ProcessUtilization()
+	keep(e)
+	status, e := g.Status()
+	keep(e)
+	all.Status = describeStatus(status)
+	instances, e := g.MIG()
+	keep(e)
+	for i, instance := range instances {
+		id, e := instance.Identity()
+		keep(e)
+		all.Instances = append(all.Instances, id)
+		if i == 0 {
+			mine, e := instance.Processes()
+			keep(e)
+			all.Mine = describe(mine)
+		}
+	}
+	return all, err
+}
+
+func describe(processes []Process) string {
+	text := ""
+	for _, p := range processes {
+		memory := "?"
+		if p.Memory != nil {
+			memory = fmt.Sprint(*p.Memory >> 20)
+		}
+		text += fmt.Sprintf("%d:%s(%d,%d) ", p.PID, memory, p.GI, p.CI)
+	}
+	return text
+}
+
+func describeStatus(s Status) string {
+	return strings.TrimSpace(fmt.Sprintln(deref(s.PowerMilliwatts), deref(s.SMClockMHz), deref(s.TemperatureC),
+		deref(s.Throttle), deref(s.Recovery), deref(s.RemapPending), deref(s.RemapFailed)))
+}
+
+func deref[T any](p *T) any {
+	if p == nil {
+		return "-"
+	}
+	return *p
+}
+
+func TestEveryAnswerOfTheDriverIsRead(t *testing.T) {
+	s := newStub(t)
+	s.set(3, keyProcesses, 3)
+	s.set(3, keyRecovery, 4)
+	d := s.open(t)
+	got, err := ask(d, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := everything{
+		System: System{Driver: "580.95.05", NVML: "13.580.95.05", CUDA: 13000, Path: d.Path()},
+		Identity: Identity{
+			Index: 3, UUID: "GPU-3", Product: "NVIDIA H100 80GB HBM3", PCI: "00000000:1B:00.0",
+			Memory: 80 * gib, Major: 9, GI: -1, CI: -1,
+			Clique: "01020304-0506-0708-090a-0b0c0d0e0f10.4711",
+			Peers:  []string{"00000000:07:00.0", "00000000:1C:00.0"},
+		},
+		Memory:    Memory{Total: 80 * gib, Used: 10 * gib, Reserved: gib},
+		Busy:      300, // the mean of 10, 20 ... 50 percent
+		Processes: "77:5(-1,-1) 1000:1(-1,-1) 1001:?(-1,-1) 1002:3(-1,-1) ",
+		Use:       map[uint32]ProcessUse{1000: {400, 50, 2}, 1001: {400, 50, 2}, 1002: {400, 50, 2}},
+		Status:    "123456 1980 57 9223372036854775872 4 true false",
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got\n%+v, want\n%+v", got, want)
+	}
+}
+
+func TestInstancesOfMIGAreReadWithWhatTheyAreAPartOf(t *testing.T) {
+	s := newStub(t)
+	s.set(2, keyMIG, 2)
+	s.set(2, keyProcesses, 2)
+	list := s.gpus(t)
+	id, err := list[2].Identity()
+	if err != nil || !id.MIGEnabled {
+		t.Fatal(id, err)
+	}
+	instances, err := list[2].MIG()
+	if err != nil || len(instances) != 2 {
+		t.Fatal(instances, err)
+	}
+	got, err := instances[1].Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Identity{
+		Index: 2, UUID: "MIG-2-9-1", Product: "NVIDIA H100 80GB HBM3 MIG 1g.10gb", PCI: "00000000:1A:00.0",
+		Memory: 10 * gib, Major: 9, Parent: "GPU-2", Profile: "1g.10gb", GI: 9, CI: 1,
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got\n%+v, want\n%+v", got, want)
+	}
+	mine, err := instances[0].Processes()
+	if err != nil || describe(mine) != "1000:1(7,0) 1001:?(7,0) " {
+		t.Error(describe(mine), err)
+	}
+	if m, err := instances[0].Memory(); err != nil || m != (Memory{Total: 10 * gib, Used: 2 * gib}) {
+		t.Error(m, err)
+	}
+	if st, err := instances[0].Status(); err != nil || st != (Status{}) {
+		t.Error("an instance has no status of its own:", describeStatus(st), err)
+	}
+	for what, err := range map[string]error{
+		"utilisation of an instance":           second(instances[0].Utilization()),
+		"use by process of an instance":        second(instances[0].ProcessUtilization()),
+		"use by process of a GPU in MIG mode":  second(list[2].ProcessUtilization()),
+		"instances of an instance (no error!)": orNot(second(instances[0].MIG())),
+	} {
+		if !errors.Is(err, ErrNotSupported) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	again, _ := list[2].MIG()
+	if again[0] != instances[0] {
+		t.Error("an instance that is still there keeps what it remembers")
+	}
+	s.set(2, keyMIG, 1)
+	if left, _ := list[2].MIG(); len(left) != 1 || left[0] != instances[0] {
+		t.Error("after one was removed:", left)
+	}
+	s.set(2, keyMIG, 0)
+	if left, err := list[2].MIG(); len(left) != 0 || err != nil {
+		t.Error("out of MIG mode:", left, err)
+	}
+}
+
+func orNot(err error) error {
+	if err == nil {
+		return ErrNotSupported
+	}
+	return err
+}
+
+// The stack of a goroutine moves when it grows. What the driver writes must arrive even
+// if that happens at the worst place of a wrapper, so each is called from fresh
+// goroutines that have used up more and more of their stack.
+func TestAnswersArriveWhereverTheStackIs(t *testing.T) {
+	s := newStub(t)
+	s.set(0, keyProcesses, 2)
+	s.set(0, keyLiveSamples, 1)
+	s.set(0, keyMIG, 2)
+	d := s.open(t)
+	want, _ := ask(d, 0)
+	if want.Busy == 0 || len(want.Instances) != 2 {
+		t.Fatalf("%+v", want)
+	}
+	steps := 400
+	if testing.Short() {
+		steps = 40
+	}
+	for depth := range steps {
+		var got everything
+		var event Event
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			sink(dig(depth, func() {
+				s.set(0, keySamples, (depth+1)*10000)
+				got, _ = ask(d, 0)
+				_, _ = d.Events(0) // the set exists from here on
+				s.event(0, uint64(EventXID), 31, 5, 6)
+				event, _ = d.Events(time.Second)
+			}))
+		}()
+		<-done
+		if !reflect.DeepEqual(got, want) {
+			t.Fatalf("at depth %d: got\n%+v, want\n%+v", depth, got, want)
+		}
+		if event != (Event{UUID: "GPU-0", Kind: EventXID, Data: 31, GI: 5, CI: 6}) {
+			t.Fatalf("at depth %d: %+v", depth, event)
+		}
+	}
+}
+
+// dig uses up stack before it calls f; some 100 bytes a level.
+//
+//go:noinline
+func dig(depth int, f func()) (x byte) {
+	var room [64]byte
+	room[depth%64] = byte(depth)
+	if depth == 0 {
+		f()
+		return room[0]
+	}
+	return dig(depth-1, f) + room[(depth+1)%64]
+}
+
+//go:noinline
+func sink(byte) {}
+
+func TestAnOldDriverLacksFieldsAndNothingElse(t *testing.T) {
+	s := newStub(t, "-DFAKE_OLD", "-DFAKE_VERSION=450")
+	s.set(0, keyProcesses, 3)
+	d := s.open(t)
+	system, err := d.System()
+	if err != nil || system.Driver != "450.95.05" {
+		t.Fatal(system, err)
+	}
+	want := []string{
+		"nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetFieldValues", "nvmlDeviceGetGpuFabricInfo",
+		"nvmlDeviceGetGpuFabricInfoV", "nvmlDeviceGetGraphicsRunningProcesses_v3",
+		"nvmlDeviceGetMPSComputeRunningProcesses_v3", "nvmlDeviceGetMemoryInfo_v2", "nvmlDeviceGetNvLinkRemotePciInfo_v2",
+		"nvmlDeviceGetNvLinkState", "nvmlDeviceGetRemappedRows", "nvmlGpmMetricsGet", "nvmlGpmMigSampleGet",
+		"nvmlGpmQueryDeviceSupport", "nvmlGpmSampleAlloc", "nvmlGpmSampleFree", "nvmlGpmSampleGet",
+	}
+	if !slices.Equal(system.Missing, want) {
+		t.Errorf("missing %q, want %q", system.Missing, want)
+	}
+	list, err := d.Devices()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id, err := list[0].Identity(); err != nil || id.UUID != "GPU-0" || id.Clique != "" || id.Peers != nil {
+		t.Error(id, err)
+	}
+	if m, err := list[0].Memory(); err != nil || m != (Memory{Total: 80 * gib, Used: 11 * gib}) {
+		t.Error(m, err)
+	}
+	if p, err := list[0].Processes(); err != nil || describe(p) != "1000:1(-1,-1) 1001:?(-1,-1) 1002:3(-1,-1) " {
+		t.Error(describe(p), err)
+	}
+	if st, err := list[0].Status(); err != nil || describeStatus(st) != "123456 1980 57 1 - - -" {
+		t.Error(describeStatus(st), err)
+	}
+	if _, err := list[0].GPM(); !errors.Is(err, ErrNoSymbol) {
+		t.Error(err)
+	}
+	if _, err := d.Events(0); !errors.Is(err, ErrTimeout) {
+		t.Error(err)
+	}
+	s.event(0, uint64(EventXID), 79, 1, 2)
+	if e, err := d.Events(time.Second); err != nil || e != (Event{UUID: "GPU-0", Kind: EventXID, Data: 79, GI: -1, CI: -1}) {
+		t.Error("the event of an old driver has no instance:", e, err)
+	}
+}
+
+func TestAStructureOfAWrongVersionIsRefused(t *testing.T) {
+	d := newStub(t).open(t)
+	list, _ := d.Devices()
+	handle := list[0].(*gpu).handle
+	for _, version := range []uint32{0, 2, memoryVersion2 + 1, 40 | 3<<24} {
+		if rc := d.memoryV2(handle, &memoryV2{version: version}); rc != ErrArgumentVersion {
+			t.Errorf("memory %#x: %v", version, rc)
+		}
+	}
+	if rc := d.fabric(handle, &fabricV2{version: 1}); rc != ErrArgumentVersion {
+		t.Error(rc)
+	}
+	if rc := d.gpmSupport(handle, &gpmSupport{version: 2}); rc != ErrArgumentVersion {
+		t.Error(rc)
+	}
+	if memoryVersion2 != 0x02000028 || fabricVersion2 != 0x02000024 {
+		t.Errorf("%#x %#x", memoryVersion2, fabricVersion2)
+	}
+}
+
+func TestAFabricOfTheFirstVersionIsReadToo(t *testing.T) {
+	s := newStub(t)
+	s.set(0, keyFabricV1, 1)
+	s.set(0, keyNoLinks, 1)
+	id, err := s.gpus(t)[0].Identity()
+	if err != nil || id.Clique != "01020304-0506-0708-090a-0b0c0d0e0f10.12" || id.Peers != nil {
+		t.Error(id, err)
+	}
+}
+
+func TestUsedMemoryLeavesOutTheReservedWhicheverWayTheDriverCounts(t *testing.T) {
+	s := newStub(t)
+	list := s.gpus(t)
+	for _, inclusive := range []int{0, 1} {
+		s.set(0, keyInclusive, inclusive)
+		if m, err := list[0].Memory(); err != nil || m.Used != 10*gib || m.Reserved != gib {
+			t.Error(inclusive, m, err)
+		}
+	}
+}
+
+func TestALongListOfProcessesIsReadWhole(t *testing.T) {
+	s := newStub(t)
+	list := s.gpus(t)
+	for _, n := range []int{0, 1, 20, 21, 64, 10000, 3} {
+		s.set(0, keyProcesses, n)
+		p, err := list[0].Processes()
+		draws := min(n, 1)
+		if err != nil || len(p) != n+draws {
+			t.Errorf("%d processes: %d, %v", n, len(p), err)
+		}
+	}
+	// It grows while it is read, by more than the room to spare.
+	for _, grows := range []int{1, 3, 7} {
+		s.set(1, keyProcesses, 1)
+		s.set(1, keyGrow, grows)
+		if p, err := list[1].Processes(); err != nil || len(p) < 3 {
+			t.Errorf("grown %d times: %d, %v", grows, len(p), err)
+		}
+	}
+	s.set(2, keyGrow, 1000)
+	if _, err := list[2].Processes(); !errors.Is(err, ErrInsufficientSize) {
+		t.Error("a list that never stops growing is given up:", err)
+	}
+}
+
+func TestUtilisationIsTheMeanOfTheSamplesSinceTheLastCall(t *testing.T) {
+	s := newStub(t)
+	list := s.gpus(t)
+	expect := func(what string, g Device, want int) {
+		t.Helper()
+		if got, err := g.Utilization(); err != nil || got != want {
+			t.Errorf("%s: %d, %v; want %d", what, got, err, want)
+		}
+	}
+	expect("all five samples", list[0], 300)
+	expect("no sample since: the driver's own period", list[0], 420)
+	s.set(0, keySamples, 2000)
+	expect("two new samples, 40 and 50", list[0], 450)
+	expect("another GPU has a time of its own", list[1], 300)
+	list[0].(*gpu).sinceSample = uint64(time.Now().Add(time.Hour).UnixMicro())
+	s.set(0, keySamples, int(time.Now().Add(time.Minute).UnixMicro()))
+	expect("the clock was set back", list[0], 300)
+	s.set(0, keySampleRC, int(ErrNotSupported))
+	expect("a driver without samples", list[0], 420)
+	s.set(0, keySampleRC, int(ErrResetRequired))
+	if _, err := list[0].Utilization(); !errors.Is(err, ErrResetRequired) {
+		t.Error(err)
+	}
+}
+
+func TestUseByProcessIsTheMeanOfTheSamplesSinceTheLastCall(t *testing.T) {
+	s := newStub(t)
+	list := s.gpus(t)
+	for i := range 2 {
+		s.set(uint32(i), keyProcesses, 2)
+	}
+	use := func(g Device) map[uint32]ProcessUse {
+		t.Helper()
+		use, err := g.ProcessUtilization()
+		if err != nil {
+			t.Error(err)
+		}
+		return use
+	}
+	full := map[uint32]ProcessUse{1000: {400, 50, 2}, 1001: {400, 50, 2}}
+	if got := use(list[0]); !reflect.DeepEqual(got, full) {
+		t.Error(got)
+	}
+	if got := use(list[0]); len(got) != 0 {
+		t.Error("nobody did anything since:", got)
+	}
+	s.set(0, keySamples, 1000)
+	if got := use(list[0]); !reflect.DeepEqual(got, map[uint32]ProcessUse{1000: {500, 50, 1}, 1001: {500, 50, 1}}) {
+		t.Error("one new sample each:", got)
+	}
+	if got := use(list[1]); !reflect.DeepEqual(got, full) {
+		t.Error("another GPU has a time of its own:", got)
+	}
+	s.set(0, keyIdle, 1)
+	if got := use(list[0]); got == nil || len(got) != 0 {
+		t.Error("idle:", got)
+	}
+}
+
+func TestGPMMeasuresBetweenTwoCalls(t *testing.T) {
+	s := newStub(t)
+	s.set(1, keyMIG, 1)
+	s.set(2, keyNoGPM, 1)
+	lib, err := Open(s.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, _ := lib.Devices()
+	instances, _ := list[1].MIG()
+	for _, g := range []Device{list[0], instances[0]} {
+		for _, when := range []string{"first call", "too early"} {
+			if _, err := g.GPM(); !errors.Is(err, ErrTimeout) {
+				t.Errorf("%s: %v", when, err)
+			}
+		}
+	}
+	if _, err := list[2].GPM(); !errors.Is(err, ErrNotSupported) {
+		t.Error(err)
+	}
+	time.Sleep(gpmWindow)
+	if sm, err := list[0].GPM(); err != nil || sm != 613 {
+		t.Error(sm, err)
+	}
+	if sm, err := instances[0].GPM(); err != nil || sm != 170 {
+		t.Error(sm, err)
+	}
+	time.Sleep(gpmWindow)
+	if sm, err := list[0].GPM(); err != nil || sm != 613 {
+		t.Error("again:", sm, err)
+	}
+	if s.rooms() != 4 {
+		t.Error("two samples for each of two:", s.rooms())
+	}
+	if err := lib.Close(); err != nil || s.rooms() != 0 || s.inits() != 0 {
+		t.Error("after Close:", err, s.rooms(), s.inits())
+	}
+}
+
+func TestALostGPUKeepsItsPlace(t *testing.T) {
+	s := newStub(t)
+	d := s.open(t)
+	before, _ := d.Devices()
+	s.set(5, keyLost, 1)
+	list, err := d.Devices()
+	if err != nil || len(list) != 8 {
+		t.Fatal(len(list), err)
+	}
+	for _, lost := range []Device{before[5], list[5]} {
+		id, err := lost.Identity()
+		if !errors.Is(err, ErrGPULost) || id.Index != 5 || lost.Index() != 5 {
+			t.Error(id, err)
+		}
+		for what, err := range map[string]error{
+			"memory": second(lost.Memory()), "use": second(lost.Utilization()), "processes": second(lost.Processes()),
+			"by process": second(lost.ProcessUtilization()), "status": second(lost.Status()),
+			"GPM": second(lost.GPM()), "MIG": second(lost.MIG()),
+		} {
+			if !errors.Is(err, ErrGPULost) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+	}
+	if list[4] != before[4] {
+		t.Error("the others keep what they remember")
+	}
+	s.set(5, keyLost, 0)
+	s.set(0, keyCount, 6) // now the driver counts fewer
+	if list, err = d.Devices(); err != nil || len(list) != 8 {
+		t.Fatal(len(list), err)
+	}
+	if _, err := list[7].Memory(); !errors.Is(err, ErrGPULost) {
+		t.Error(err)
+	}
+	if _, err := list[5].Memory(); err != nil {
+		t.Error("it came back:", err)
+	}
+}
+
+func TestAStatusIsGivenWithTheErrorOfTheGPU(t *testing.T) {
+	s := newStub(t)
+	s.set(0, keyRecovery, 1)
+	s.set(0, keyStatusRC, int(ErrResetRequired))
+	st, err := s.gpus(t)[0].Status()
+	if !errors.Is(err, ErrResetRequired) || describeStatus(st) != "- 1980 57 9223372036854775872 1 true false" {
+		t.Error(describeStatus(st), err)
+	}
+	s.set(0, keyStatusRC, int(ErrNoPermission))
+	st, err = s.gpus(t)[0].Status()
+	if err != nil || describeStatus(st) != "- 1980 57 9223372036854775872 1 true false" {
+		t.Error("one field that may not be read is one field:", describeStatus(st), err)
+	}
+}
+
+func TestEventsOfAllGPUsArriveInOneWait(t *testing.T) {
+	s := newStub(t)
+	d := s.open(t)
+	if _, err := d.Events(0); !errors.Is(err, ErrTimeout) {
+		t.Fatal(err)
+	}
+	if got := EventKind(s.registered(7)); got != EventXID|EventSingleBitECC|EventDoubleBitECC|EventRecoveryAction {
+		t.Errorf("asked for %#x", uint64(got))
+	}
+	s.event(6, uint64(EventXID), 94, none32, none32)
+	s.event(1, uint64(EventRecoveryAction), 2, 3, 0)
+	for _, want := range []Event{
+		{UUID: "GPU-6", Kind: EventXID, Data: 94, GI: -1, CI: -1},
+		{UUID: "GPU-1", Kind: EventRecoveryAction, Data: 2, GI: 3, CI: 0},
+	} {
+		if got, err := d.Events(time.Second); err != nil || got != want {
+			t.Errorf("%+v, %v; want %+v", got, err, want)
+		}
+	}
+	arrived := make(chan Event)
+	go func() {
+		e, _ := d.Events(time.Minute)
+		arrived <- e
+	}()
+	time.Sleep(gpmWindow)
+	s.event(3, uint64(EventXID), 48, none32, none32)
+	if e := <-arrived; e.UUID != "GPU-3" || e.Data != 48 {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestAfterALostGPUEventsAreWaitedForAnew(t *testing.T) {
+	s := newStub(t)
+	d := s.open(t)
+	_, _ = d.Events(0)
+	s.set(0, keyEventRC, int(ErrGPULost))
+	if _, err := d.Events(time.Minute); !errors.Is(err, ErrGPULost) {
+		t.Fatal(err)
+	}
+	if s.sets() != 0 {
+		t.Error("the set was not freed")
+	}
+	s.set(0, keyEventRC, 0)
+	_, _ = d.Events(0)
+	s.event(2, uint64(EventXID), 13, none32, none32)
+	if e, err := d.Events(time.Second); err != nil || e.UUID != "GPU-2" {
+		t.Error(e, err)
+	}
+}
+
+func TestWithoutAGPUThatHasEventsNobodyWaits(t *testing.T) {
+	s := newStub(t)
+	s.set(0, keyCount, 1)
+	s.set(0, keyNoEvents, 1)
+	if _, err := s.open(t).Events(time.Hour); !errors.Is(err, ErrNotSupported) || s.sets() != 0 {
+		t.Error(err, s.sets())
+	}
+}
+
+func TestCloseEndsAWaitAndAllThatFollows(t *testing.T) {
+	s := newStub(t)
+	lib, err := Open(s.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, _ := lib.Devices()
+	done := make(chan error)
+	go func() { done <- second(lib.Events(time.Hour)) }()
+	for s.sets() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if err := errors.Join(lib.Close(), lib.Close()); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; !errors.Is(err, ErrUninitialized) {
+		t.Error(err)
+	}
+	for what, err := range map[string]error{
+		"System": second(lib.System()), "Devices": second(lib.Devices()), "Events": second(lib.Events(0)),
+		"Memory": second(list[0].Memory()),
+	} {
+		if !errors.Is(err, ErrUninitialized) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if s.sets() != 0 || s.inits() != 0 {
+		t.Error("left open:", s.sets(), s.inits())
+	}
+}
+
+func TestManyMayAskAtOnce(t *testing.T) {
+	s := newStub(t)
+	for i := range 8 {
+		s.set(uint32(i), keyProcesses, 4)
+		s.set(uint32(i), keyLiveSamples, 1)
+		s.set(uint32(i), keyMIG, 2*(i%2))
+	}
+	d := s.open(t)
+	var wait sync.WaitGroup
+	for i := range 16 {
+		wait.Go(func() {
+			for range 20 {
+				if all, _ := ask(d, i%8); all.Identity.Index != i%8 || all.System.CUDA != 13000 {
+					t.Errorf("%+v", all)
+				}
+				_, _ = d.Events(0)
+			}
+		})
+	}
+	wait.Wait()
+}
+
+func TestOpenSaysWhatIsThere(t *testing.T) {
+	s := newStub(t)
+	none := filepath.Join(t.TempDir(), "none", soname)
+	text := filepath.Join(t.TempDir(), soname)
+	if err := os.WriteFile(text, []byte("not a library"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for what, paths := range map[string][]string{"no file": {none}, "no library": {text}, "two": {none, text}} {
+		if _, err := Open(paths...); !errors.Is(err, ErrLibraryNotFound) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	s.set(0, keyInitRC, int(ErrDriverNotLoaded))
+	if _, err := Open(none, s.path); !errors.Is(err, ErrDriverNotLoaded) || errors.Is(err, ErrLibraryNotFound) {
+		t.Error("a library without a driver:", err)
+	}
+	other := newStub(t)
+	lib, err := Open(none, s.path, other.path)
+	if err != nil {
+		t.Fatal("the library that works is taken:", err)
+	}
+	defer func() { _ = lib.Close() }()
+	if f := lib.(FromFile); f.Path() != other.path || f.Changed() {
+		t.Error(f.Path(), f.ID(), f.Changed())
+	}
+}
+
+func TestTheLibraryIsFoundUnderTheRootOfTheHost(t *testing.T) {
+	root := t.TempDir()
+	for _, folder := range []string{"home/kubernetes/bin/nvidia/lib64", "usr/lib64"} {
+		if err := os.MkdirAll(filepath.Join(root, folder), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		copyStub(t, filepath.Join(root, folder, soname))
+	}
+	paths := SearchPaths(root)
+	if paths[0] != soname {
+		t.Error("the loader comes first:", paths)
+	}
+	lib, err := Open(paths[1:]...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = lib.Close() }()
+	if want := filepath.Join(root, "home/kubernetes/bin/nvidia/lib64", soname); lib.(*Driver).Path() != want {
+		t.Error(lib.(*Driver).Path(), "want", want)
+	}
+}
+
+func TestAnUpgradeOfTheDriverIsSeenAndOpened(t *testing.T) {
+	folder := t.TempDir()
+	link := filepath.Join(folder, soname)
+	install := func(version string) {
+		t.Helper()
+		copyStub(t, link+"."+version, "-DFAKE_VERSION="+version)
+		_ = os.Remove(link)
+		if err := os.Symlink(soname+"."+version, link); err != nil {
+			t.Fatal(err)
+		}
+	}
+	install("570")
+	old, err := Open(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := old.(FromFile); f.Changed() || f.Path() != link+".570" {
+		t.Error(f.Path(), f.Changed())
+	}
+	install("580")
+	if !old.(FromFile).Changed() {
+		t.Error("the link leads to another file")
+	}
+	// The old one is still open, and the new one is not taken for it.
+	fresh, err := Open(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err := fresh.System(); err != nil || s.Driver != "580.95.05" || s.Path != link+".580" {
+		t.Error(s, err)
+	}
+	if err := errors.Join(old.Close(), fresh.Close()); err != nil {
+		t.Error(err)
+	}
+	if err := os.Remove(link); err != nil || !fresh.(FromFile).Changed() {
+		t.Error("no file at all is a change too:", err)
+	}
+}
+
+// The loader goes by the name as well as by the file: a driver of the same version that
+// was installed anew must not be answered with the one in memory.
+func TestALibraryThatWasDeletedButIsStillLoadedIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), soname)
+	copyStub(t, path)
+	old, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	copyStub(t, path, "-DFAKE_VERSION=581")
+	if again, err := Open(path); err == nil {
+		if s, _ := again.System(); s.Driver != "581.95.05" {
+			t.Error("opened the deleted one:", s)
+		}
+		_ = again.Close()
+	} else if !errors.Is(err, ErrLibraryVersion) {
+		t.Error(err)
+	}
+	if err := old.Close(); err != nil {
+		t.Error(err)
+	}
+	now, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = now.Close() }()
+	if s, _ := now.System(); s.Driver != "581.95.05" {
+		t.Error(s)
+	}
+}
