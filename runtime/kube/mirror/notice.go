@@ -49,8 +49,23 @@ func stayText(reason string) string {
 		return "its GPUs are in use again"
 	case plan.StayUnknown:
 		return "it can't be told any more whether its GPUs are in use"
+	case plan.StayUnneeded:
+		return "nobody needs its place any more"
 	}
 	return reason
+}
+
+// giveUp takes note that a job has lost the places that were kept for it.
+func (m *Mirror) giveUp(e plan.Event, known uint64) {
+	j := m.jobs[e.Job]
+	if e.Code != plan.EventExpired || j == nil {
+		return
+	}
+	for _, s := range j.slots {
+		if s.state == claimed && s.keep.IsZero() && s.seq <= known {
+			s.state, s.node = pending, ""
+		}
+	}
 }
 
 func (m *Mirror) withdraw(p *pod, text string) {

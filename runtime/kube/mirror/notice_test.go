@@ -11,6 +11,7 @@ import (
 	"github.com/musterhq/muster/builtin/plan"
 	"github.com/musterhq/muster/runtime/kube/act"
 	"github.com/musterhq/muster/runtime/ledger"
+	"github.com/musterhq/muster/runtime/usage"
 )
 
 // noticed is a cluster in which a pod was told that it will be evicted, as it says itself.
@@ -178,5 +179,89 @@ func TestProbesHearWhoseWakeUpIsAwaited(t *testing.T) {
 	some := "n0: " + string(p.UID) + " pod:team/a"
 	if want := []string{"n0: ", some, "n0: ", some, "n0: "}; !slices.Equal(c.awaited, want) {
 		t.Errorf("asked %q, want %q", c.awaited, want)
+	}
+}
+
+// lazy is a cluster whose queue a is above its guarantee with two pods of one age: one
+// that works, and one that has done nothing for a minute; b, which is owed a GPU, asks
+// for one.
+func lazy(t *testing.T) (c *cluster, worker, idler *corev1.Pod) {
+	t.Helper()
+	a := queue("a", 1, 2)
+	a.IdleAfter, a.IdleGrace = int64(30*time.Second), int64(10*time.Second)
+	c = newCluster(t, a, queue("b", 1, 2))
+	c.nodes(1, 2)
+	c.begin()
+	idler, worker = c.pod("idler", 1), c.pod("worker", 1)
+	c.expect("idler worker")
+	c.pass(time.Minute)
+	c.says("n0", busy(worker, 1, 70), idle(idler, 1, time.Minute))
+	c.pod("b", 1, label("muster.dev/queue", "root.b"))
+	c.settle()
+	if n := c.work.Notices; len(n) != 1 || n[0].Pod.Name != "idler" {
+		t.Fatalf("notices: %+v", n)
+	}
+	return c, worker, idler
+}
+
+func TestTheIdleGoFirst(t *testing.T) {
+	c, worker, idler := lazy(t)
+	c.pass(9 * time.Second)
+	c.says("n0", busy(worker, 1, 70), idle(idler, 1, 69*time.Second))
+	c.expect("idler worker")
+	c.pass(2 * time.Second)
+	c.expect("b worker")
+	if len(c.withdrawn()) > 0 {
+		t.Errorf("withdrawn: %v", c.withdrawn())
+	}
+}
+
+func TestAWakeUpBeforeTheDeadlineSavesTheIdle(t *testing.T) {
+	c, worker, idler := lazy(t)
+	c.now = c.work.Notices[0].Deadline.Add(-100 * time.Millisecond)
+	c.says("n0", busy(idler, 1, 1))
+	if !c.m.Knocked() {
+		t.Error("the wake-up waits for the next flush")
+	}
+	c.settle()
+	if got := c.withdrawn(); !slices.Equal(got, []string{"idler"}) {
+		t.Errorf("withdrawn: %v", got)
+	}
+	c.says("n0", busy(worker, 1, 90))
+	c.pass(time.Second)
+	t.Log(c.bound(), c.evicted())
+	if !strings.Contains(c.bound(), "idler") {
+		t.Errorf("the deadline has passed: %s", c.bound())
+	}
+}
+
+// A node that is not heard of any more might be busy.
+func TestTheIdleStayWhenNobodyWatchesThemAnyMore(t *testing.T) {
+	c, _, idler := lazy(t)
+	c.pass(time.Second)
+	c.says("n0", usage.PodUse{UID: string(idler.UID)})
+	c.settle()
+	if got := c.withdrawn(); !slices.Equal(got, []string{"idler"}) {
+		t.Errorf("withdrawn: %v", got)
+	}
+}
+
+// The leader dies after it gave the notice: the next one, which knows nothing of any use,
+// evicts nobody for being idle.
+func TestANewLeaderThatHasHeardOfNoUseEvictsNobodyForBeingIdle(t *testing.T) {
+	c, _, idler := lazy(t)
+	c.change(idler, annotation(act.EvictAtAnnotation, "soon"))
+	b := c.pods
+	for _, p := range b { // nothing else is owed
+		if p.Name == "b" {
+			c.delete(p)
+		}
+	}
+	c.work = empty
+	c.crash()
+	c.pass(20 * time.Second)
+	c.expect("idler worker")
+	if got := c.withdrawn(); !slices.Equal(got, []string{"idler"}) {
+		t.Errorf("withdrawn: %v", got)
 	}
 }

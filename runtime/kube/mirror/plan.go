@@ -33,6 +33,9 @@ func (m *Mirror) Act(_ spec.Time, r ledger.Result) {
 	for _, e := range p.Stays {
 		m.stay(e)
 	}
+	for _, e := range p.Events {
+		m.giveUp(e, known)
+	}
 	for _, c := range p.Claims {
 		if s := m.slot(c.Job, c.Task, known); s != nil {
 			s.state, s.node = claimed, c.Node
@@ -208,6 +211,9 @@ func (m *Mirror) event(e plan.Event) {
 	about := m.referenceTo(e.Job)
 	if about == nil {
 		m.o.Log.Info(e.Text, "code", e.Code, "job", e.Job)
+		return
+	}
+	if e.Code == plan.EventWithdrawn && about.Kind == "Pod" { // whose notice it was, is told so
 		return
 	}
 	m.out.work.Events = append(m.out.work.Events, act.Event{About: *about, Type: corev1.EventTypeNormal, Reason: camel(e.Code), Text: e.Text})
