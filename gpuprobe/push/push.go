@@ -18,7 +18,8 @@ import (
 	"github.com/musterhq/muster/gpuprobe/wire"
 )
 
-// State is what there is to report; *agent.State is the usual one. It must not change.
+// State is what there is to report; *agent.State is the usual one. It is asked as often as
+// something is sent, from the goroutine of Run.
 type State interface {
 	// Report is the full report as of now. What it points to is kept and not changed.
 	Report(now time.Time) *wire.NodeReport

@@ -1,0 +1,307 @@
+package simulate
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/musterhq/muster/gpuprobe/agent"
+	"github.com/musterhq/muster/gpuprobe/wire"
+)
+
+const (
+	// sweep is how often a node's agent looks, and the window of what it measures.
+	sweep = 5 * time.Second
+	// maxGPUs of a node.
+	maxGPUs = 64
+)
+
+// NodeOptions say what a node is.
+type NodeOptions struct {
+	Name    string
+	Boot    string // "sim" if ""
+	GPUs    int    // 8 if 0
+	Product string // "Simulated GPU" if ""
+	Memory  uint64 // bytes of each GPU; 80 GiB if 0
+	Start   time.Time
+	Faults  []Fault
+}
+
+// Pod uses GPUs.
+type Pod struct {
+	UID, Namespace, Name string
+	GPUs                 []int
+	Pattern              Pattern
+	Start                time.Time
+	// Unassigned says that the kubelet did not give it the GPUs.
+	Unassigned bool
+}
+
+// Node is a simulated node. All methods may be called from any goroutine.
+type Node struct {
+	o NodeOptions
+
+	mu      sync.Mutex
+	pods    []Pod // by UID
+	changed func()
+}
+
+// NewNode returns a node without pods.
+func NewNode(o NodeOptions) (*Node, error) {
+	o.Boot = cmp.Or(o.Boot, "sim")
+	o.GPUs = cmp.Or(o.GPUs, 8)
+	o.Product = cmp.Or(o.Product, "Simulated GPU")
+	o.Memory = cmp.Or(o.Memory, 80<<30)
+	if o.Name == "" || o.GPUs < 0 || o.GPUs > maxGPUs {
+		return nil, fmt.Errorf("simulate: node %q with %d GPUs: it needs a name, and has at most %d [bad-node]", o.Name, o.GPUs, maxGPUs)
+	}
+	return &Node{o: o, changed: func() {}}, nil
+}
+
+// Name of the node.
+func (n *Node) Name() string { return n.o.Name }
+
+// Run starts a pod, in place of one with the same UID.
+func (n *Node) Run(p Pod) error {
+	for _, g := range p.GPUs {
+		if g < 0 || g >= n.o.GPUs {
+			return fmt.Errorf("simulate: pod %s: node %s has no GPU %d [no-gpu]", p.UID, n.o.Name, g)
+		}
+	}
+	if p.UID == "" || len(p.Pattern.phases) == 0 {
+		return fmt.Errorf("simulate: a pod on node %s needs a UID and a pattern [bad-pod]", n.o.Name)
+	}
+	p.GPUs = slices.Compact(slices.Sorted(slices.Values(p.GPUs)))
+	n.change(p.UID, &p)
+	return nil
+}
+
+// Stop ends a pod, if it is there.
+func (n *Node) Stop(uid string) { n.change(uid, nil) }
+
+// change replaces the list: those who read the old one go on.
+func (n *Node) change(uid string, p *Pod) {
+	n.mu.Lock()
+	pods := slices.DeleteFunc(slices.Clone(n.pods), func(o Pod) bool { return o.UID == uid })
+	if p != nil {
+		pods = append(pods, *p)
+		slices.SortFunc(pods, func(a, b Pod) int { return cmp.Compare(a.UID, b.UID) })
+	}
+	n.pods = pods
+	changed := n.changed
+	n.mu.Unlock()
+	changed()
+}
+
+func (n *Node) running() []Pod {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.pods
+}
+
+// FreeGPUs are those that no pod uses, ascending.
+func (n *Node) FreeGPUs() (free []int) {
+	pods := n.running()
+	for g := range n.o.GPUs {
+		if !slices.ContainsFunc(pods, func(p Pod) bool { return slices.Contains(p.GPUs, g) }) {
+			free = append(free, g)
+		}
+	}
+	return free
+}
+
+// since is the time since the start of the pod, 0 before.
+func (p *Pod) since(now time.Time) time.Duration { return max(0, now.Sub(p.Start)) }
+
+// NextEdge is the next moment after a time at which something happens that a report can't
+// wait for: a pod wakes up that had been idle for a sweep, or a GPU fails.
+func (n *Node) NextEdge(after time.Time) (at time.Time, ok bool) {
+	earlier := func(t time.Time) {
+		if !ok || t.Before(at) {
+			at, ok = t, true
+		}
+	}
+	for _, p := range n.running() {
+		if t, wakes := p.Pattern.NextWake(p.since(after), sweep); wakes {
+			earlier(p.Start.Add(t))
+		}
+	}
+	for _, f := range n.o.Faults {
+		if t := n.o.Start.Add(f.At); (f.Kind == "hang" || f.Kind == "gpu-lost" || f.Kind == "xid") && t.After(after) {
+			earlier(t)
+		}
+	}
+	return at, ok
+}
+
+// swept is when the agent looked last, at now at the latest.
+func (n *Node) swept(now time.Time) time.Time {
+	since := now.Sub(n.o.Start)
+	if since < 0 {
+		return now
+	}
+	return now.Add(-since % sweep)
+}
+
+// State is what the node's agent knows.
+func (n *Node) State(now time.Time) *agent.State {
+	m := &moment{n: n, now: now, swept: n.swept(now), pods: n.running()}
+	for _, f := range n.o.Faults {
+		if f.on(now.Sub(n.o.Start)) {
+			m.faults = append(m.faults, f)
+		}
+	}
+	s := &agent.State{
+		Node: n.o.Name, Boot: n.o.Boot, At: m.swept, Sweep: uint64(max(0, m.swept.Sub(n.o.Start))/sweep) + 1,
+		Sources: m.sources(), System: agent.System{Driver: "simulated", NVML: "simulated"},
+	}
+	for g := range n.o.GPUs {
+		s.GPUs = append(s.GPUs, m.gpu(g))
+	}
+	for i := range m.pods {
+		for _, g := range m.pods[i].GPUs {
+			s.Uses = append(s.Uses, m.use(&m.pods[i], g))
+		}
+	}
+	return s
+}
+
+// moment is a node at a time.
+type moment struct {
+	n          *Node
+	now, swept time.Time
+	pods       []Pod
+	faults     []Fault // that are there
+}
+
+// fault of a kind that hits a GPU, nil if there is none.
+func (m *moment) fault(kind string, gpu int) *Fault {
+	for i := range m.faults {
+		if f := &m.faults[i]; f.Kind == kind && (gpu < 0 || f.GPU == gpu) {
+			return f
+		}
+	}
+	return nil
+}
+
+func (m *moment) sources() []agent.Source {
+	out := make([]agent.Source, 0, 4)
+	for _, s := range []struct{ name, fault, reason string }{
+		{agent.SourceNVML, "driver-gone", "DriverNotLoaded"}, {agent.SourceEBPF, "ebpf-gone", "AttachFailed"},
+		{agent.SourcePodResources, "podresources-gone", "Unreachable"}, {agent.SourceProcfs, "", ""},
+	} {
+		src := agent.Source{Name: s.name, Up: true, Since: m.n.o.Start}
+		if f := m.fault(s.fault, -1); f != nil {
+			src = agent.Source{Name: s.name, Reason: s.reason, Detail: "simulated", Since: m.n.o.Start.Add(f.At)}
+		}
+		out = append(out, src)
+	}
+	return out
+}
+
+// measured is when the driver answered for a GPU last.
+func (m *moment) measured(gpu int) time.Time {
+	at := m.swept
+	for _, f := range []*Fault{m.fault("hang", gpu), m.fault("gpu-lost", gpu), m.fault("driver-gone", -1)} {
+		if f != nil {
+			if then := m.n.swept(m.n.o.Start.Add(f.At)); then.Before(at) {
+				at = then
+			}
+		}
+	}
+	return at
+}
+
+func (m *moment) gpu(i int) agent.GPU {
+	at := m.measured(i)
+	busy, memory := uint32(0), uint64(0)
+	for k := range m.pods {
+		if p := &m.pods[k]; slices.Contains(p.GPUs, i) {
+			busy += p.Pattern.Busy(p.since(at), sweep)
+			memory += m.memory()
+		}
+	}
+	busy, memory = min(busy, 1000), min(memory, m.n.o.Memory)
+	sm, power, clocks, heat := busy*7/10, 80_000+busy*600, 1200+busy*7/10, 35+busy/25
+	throttle, total := uint64(0), m.n.o.Memory
+	g := agent.GPU{
+		UUID: fmt.Sprintf("GPU-%s-%d", m.n.o.Name, i), Index: i, Product: m.n.o.Product, At: at,
+		Busy: &busy, SM: &sm, MemoryUsed: &memory, MemoryTotal: &total, PowerMW: &power, SMClockMHz: &clocks,
+		TemperatureC: &heat, Throttle: &throttle, HealthSince: m.n.o.Start,
+	}
+	m.health(i, &g)
+	return g
+}
+
+func (m *moment) memory() uint64 { return m.n.o.Memory / 4 }
+
+// applicationXIDs say nothing about the GPU.
+var applicationXIDs = []string{"13", "31", "43", "45", "68", "109"}
+
+func (m *moment) health(i int, g *agent.GPU) {
+	g.Health = wire.Health_HEALTHY
+	set := func(f *Fault, h wire.Health, reason string) {
+		g.Health, g.HealthReason, g.HealthSince = h, reason, m.n.o.Start.Add(f.At)
+	}
+	if f := m.fault("driver-gone", -1); f != nil {
+		set(f, wire.Health_HEALTH_UNKNOWN, "")
+	}
+	if f := m.fault("xid", i); f != nil {
+		var xid uint64
+		_, _ = fmt.Sscan(f.Arg, &xid) // ParseFault has seen to it
+		g.LastXID, g.XIDs = &xid, []agent.XIDCount{{XID: xid, Count: 1}}
+		if !slices.Contains(applicationXIDs, f.Arg) {
+			set(f, wire.Health_FAILED, "Xid"+f.Arg)
+		}
+	}
+	if f := m.fault("hang", i); f != nil {
+		set(f, wire.Health_UNRESPONSIVE, "DriverUnresponsive")
+	}
+	if f := m.fault("gpu-lost", i); f != nil {
+		set(f, wire.Health_FAILED, "GpuLost")
+		g.Busy, g.SM, g.MemoryUsed, g.PowerMW, g.SMClockMHz, g.TemperatureC, g.Throttle = nil, nil, nil, nil, nil, nil, nil
+	}
+}
+
+func (m *moment) use(p *Pod, gpu int) agent.Use {
+	at := m.measured(gpu)
+	t := p.since(at)
+	u := agent.Use{
+		Owner: p.UID, GPU: fmt.Sprintf("GPU-%s-%d", m.n.o.Name, gpu), Namespace: p.Namespace, Pod: p.Name,
+		At: at, Basis: wire.Basis_PROCESS, Processes: 1,
+	}
+	if m.fault("podresources-gone", -1) == nil {
+		yes := !p.Unassigned
+		u.Assigned = &yes
+	}
+	if m.fault("gpu-lost", gpu) != nil {
+		return u
+	}
+	busy, memory := p.Pattern.Busy(t, sweep), m.memory()
+	u.Busy, u.Memory = &busy, &memory
+	u.LastActive = p.Start
+	if last, ok := p.Pattern.LastActive(t); ok {
+		u.LastActive = p.Start.Add(last)
+	}
+	if m.fault("ebpf-gone", -1) == nil {
+		m.watch(p, t, &u)
+	}
+	return u
+}
+
+// watch adds what launch probes see: they are armed once a pod has been idle for a sweep,
+// and see it wake up between two sweeps.
+func (m *moment) watch(p *Pod, t time.Duration, u *agent.Use) {
+	armed := u.LastActive.Add(sweep)
+	if u.At.Before(armed) {
+		return
+	}
+	u.WatchedSince = armed
+	launches := p.Pattern.Launches(p.since(m.now))
+	u.Launches = &launches
+	if woke, ok := p.Pattern.NextWake(t, sweep); ok && woke <= p.since(m.now) {
+		u.LastActive = p.Start.Add(woke)
+	}
+}
