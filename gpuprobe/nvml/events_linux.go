@@ -111,7 +111,7 @@ func (d *Driver) present() []*gpu {
 
 func (e *events) drop(d *Driver) {
 	if e.set != 0 {
-		d.eventSetFree(e.set)
+		_ = d.eventSetFree(e.set) // there is nothing to do about it
 	}
 	e.set, e.known = 0, nil
 }

@@ -103,7 +103,7 @@ func percentToPermille(percent float64) (int, error) {
 func (p *gpm) free(d *Driver) {
 	for _, room := range []*uintptr{&p.old, &p.new} {
 		if *room != 0 {
-			d.gpmFree(*room)
+			_ = d.gpmFree(*room) // there is nothing to do about it
 			*room = 0
 		}
 	}

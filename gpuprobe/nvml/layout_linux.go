@@ -2,29 +2,41 @@
 
 package nvml
 
-import "unsafe"
+import (
+	"structs"
+	"unsafe"
+)
 
 // The structures of nvml.h as the C compilers for 64-bit Linux lay them out. Handles of
 // the driver are uintptr: they are not Go's memory. Each size is pinned below, since a
 // wrong one is memory corruption and no error.
 
 type pciInfo struct {
+	_                                      structs.HostLayout
 	legacy                                 [16]byte
 	domain, bus, device, chip, subsystemID uint32
 	busID                                  [32]byte
 }
 
-type memoryV1 struct{ total, free, used uint64 }
+type memoryV1 struct {
+	_                 structs.HostLayout
+	total, free, used uint64
+}
 
 type memoryV2 struct {
+	_                           structs.HostLayout
 	version                     uint32
 	_                           uint32
 	total, reserved, free, used uint64
 }
 
-type utilization struct{ gpu, memory uint32 }
+type utilization struct {
+	_           structs.HostLayout
+	gpu, memory uint32
+}
 
 type processV1 struct {
+	_    structs.HostLayout
 	pid  uint32
 	_    uint32
 	used uint64
@@ -32,6 +44,7 @@ type processV1 struct {
 
 // processV2 is of both nvmlProcessInfo_v2_t and the functions _v3.
 type processV2 struct {
+	_      structs.HostLayout
 	pid    uint32
 	_      uint32
 	used   uint64
@@ -39,6 +52,7 @@ type processV2 struct {
 }
 
 type processSample struct {
+	_                       structs.HostLayout
 	pid                     uint32
 	_                       uint32
 	timestamp               uint64 // µs
@@ -46,11 +60,13 @@ type processSample struct {
 }
 
 type sample struct {
+	_         structs.HostLayout
 	timestamp uint64 // µs
 	value     [8]byte
 }
 
 type fieldValue struct {
+	_                  structs.HostLayout
 	field, scope       uint32
 	timestamp, latency int64
 	kind, rc           uint32
@@ -58,18 +74,21 @@ type fieldValue struct {
 }
 
 type eventData struct {
+	_          structs.HostLayout
 	device     uintptr
 	kind, data uint64
 	gi, ci     uint32
 }
 
 type attributes struct {
+	_                                                 structs.HostLayout
 	sms, copyEngines, decoders, encoders, jpegs, ofas uint32
 	giSlices, ciSlices                                uint32
 	memoryMiB                                         uint64
 }
 
 type fabricV1 struct {
+	_          structs.HostLayout
 	cluster    [16]byte
 	status, id uint32
 	state      uint8
@@ -77,6 +96,7 @@ type fabricV1 struct {
 }
 
 type fabricV2 struct {
+	_          structs.HostLayout
 	version    uint32
 	cluster    [16]byte
 	status, id uint32
@@ -85,9 +105,13 @@ type fabricV2 struct {
 	health     uint32
 }
 
-type gpmSupport struct{ version, supported uint32 }
+type gpmSupport struct {
+	_                  structs.HostLayout
+	version, supported uint32
+}
 
 type gpmMetric struct {
+	_      structs.HostLayout
 	id, rc uint32
 	value  float64
 	info   [3]uintptr
@@ -95,6 +119,7 @@ type gpmMetric struct {
 
 // gpmMetrics has room for what API version 13 has; the driver looks at the first count.
 type gpmMetrics struct {
+	_              structs.HostLayout
 	version, count uint32
 	old, new       uintptr
 	metrics        [333]gpmMetric

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"math"
 	"slices"
 	"strings"
@@ -82,7 +83,7 @@ func TestGPMGivesPermilleOrNothing(t *testing.T) {
 		}
 	}
 	for _, in := range []float64{-1, 102, math.NaN(), math.Inf(1), math.Inf(-1)} {
-		if _, err := percentToPermille(in); err != ErrUnknown {
+		if _, err := percentToPermille(in); !errors.Is(err, ErrUnknown) {
 			t.Errorf("%v: %v", in, err)
 		}
 	}
