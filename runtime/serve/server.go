@@ -133,6 +133,10 @@ func (s *Server) Serve(ctx context.Context) error {
 	return err
 }
 
+// TLS is how a listener of this kind encrypts, nil if it does not: for what is served
+// beside the API with the same certificate.
+func (l *Listen) TLS() (*tls.Config, error) { return l.tlsConfig() }
+
 func (l *Listen) tlsConfig() (*tls.Config, error) {
 	switch {
 	case l.CertFile != "":

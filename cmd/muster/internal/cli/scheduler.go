@@ -20,6 +20,7 @@ type schedulerFlags struct {
 	logFormat, logLevel string
 	gpuLabels, perNode  []string
 	gates               []string
+	evictFromFailed     bool
 }
 
 func (a *app) scheduler() *cobra.Command {
@@ -32,6 +33,9 @@ over from those without a change to workloads.
 Queues come from YuniKorn's queues.yaml in a ConfigMap, from Queue objects, or from a
 file. Of several replicas one decides, by a Lease; the others stand by with warm caches
 and rebuild everything from the API when they take over.
+
+Probes of nodes (muster-probe) report to the replica that decides, on --probe-listen, with
+the same certificate. What they say is believed about their own node and nothing else.
 
 The API, the metrics and the page are on --listen. Beyond loopback they need a token of
 the cluster (TokenReview, SubjectAccessReview) and TLS, which is self-signed unless files
@@ -61,6 +65,9 @@ are given.`, `
 	fl.StringVar(&f.Listen.KeyFile, "tls-key", "", "`FILE` with its key")
 	fl.BoolVar(&f.Guarded, "require-token", false, "ask for a token on loopback, too")
 	fl.BoolVar(&f.Pprof, "pprof", false, "serve /debug/pprof as well")
+	fl.StringVar(&f.ProbeListen, "probe-listen", "", "`ADDRESS` where the probes of nodes report, as in :9071 (default: nowhere)")
+	fl.StringVar(&f.ProbeAccount, "probe-account", "muster-probe", "`ACCOUNT` of the probes: NAMESPACE/NAME, or a name in this namespace")
+	fl.BoolVar(&f.evictFromFailed, "evict-from-failed-gpus", true, "evict pods from GPUs that a probe says have failed")
 	fl.StringSliceVar(&f.gpuLabels, "gpu-labels", nil, "`LABELS` of nodes that name the GPU product (default: those of NVIDIA, AMD, GKE, Karpenter)")
 	fl.StringSliceVar(&f.perNode, "per-node-labels", nil, "`LABELS` that no two nodes share, besides kubernetes.io/hostname")
 	fl.StringSliceVar(&f.gates, "node-gates", nil, "`GATES` that must be open before a node takes pods: condition:T, label:K=V, annotation:K=V, no-taint:K")
@@ -86,7 +93,7 @@ func (a *app) schedule(ctx context.Context, f schedulerFlags) error {
 	if l := o.Lease; l.Elect && (l.Duration <= l.Renew || l.Renew <= l.Retry) {
 		return misused("as in --lease-duration 15s --renew-deadline 10s --retry-period 2s", "--lease-duration must be longer than --renew-deadline, and that longer than --retry-period")
 	}
-	o.Log = log
+	o.Log, o.StayOnFailedGPUs = log, !f.evictFromFailed
 	o.Pods = pods.Options{GPULabels: f.gpuLabels, PerNode: f.perNode}
 	for _, text := range f.gates {
 		g, err := pods.ParseGate(text)

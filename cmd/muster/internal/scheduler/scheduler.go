@@ -45,10 +45,15 @@ type Options struct {
 	Listen              serve.Listen
 	Guarded             bool // the API asks who reads, on loopback too
 	Pprof               bool
-	Version, Revision   string
-	Waits               mirror.Waits
-	Pods                pods.Options
-	Log                 *slog.Logger
+	// ProbeListen is where probes report, "" for nowhere; ProbeAccount their
+	// ServiceAccount, NAMESPACE/NAME or a name in our own namespace.
+	ProbeListen, ProbeAccount string
+	// StayOnFailedGPUs leaves pods on GPUs that failed.
+	StayOnFailedGPUs  bool
+	Version, Revision string
+	Waits             mirror.Waits
+	Pods              pods.Options
+	Log               *slog.Logger
 }
 
 // Run schedules until ctx ends.
@@ -109,6 +114,7 @@ type process struct {
 	events  *eventSink
 	kube    *kube.Scheduler
 	policy  *policies
+	probes  *probes
 	seen    *seen
 	watch   *groups.Watch
 	status  atomic.Pointer[groups.Status] // of group objects; nil while the replica stands by
@@ -132,6 +138,7 @@ func (p *process) connect(config *rest.Config) error {
 	if p.policy, err = p.openPolicies(); err != nil {
 		return err
 	}
+	p.probes = newProbes(p)
 	p.kube, err = kube.New(kube.Options{
 		Client: p.client, Schedulers: p.o.Schedulers, Namespace: p.o.Namespace, Identity: p.o.Identity,
 		Lease: p.o.Lease, Queues: p.queues, Base: cycle.Set{}, Waits: p.o.Waits, Pods: p.o.Pods, Log: p.o.Log,
@@ -153,9 +160,12 @@ func (p *process) connect(config *rest.Config) error {
 				s.Set(k, state)
 			}
 		},
-		Tree: p.policy.setTree, Leading: p.leading,
+		Tree: p.policy.setTree, Leading: p.leading, StayOnFailedGPUs: p.o.StayOnFailedGPUs, Probes: p.probes.asked(),
 	})
 	if err != nil {
+		return err
+	}
+	if err := p.probes.open(p.kube); err != nil {
 		return err
 	}
 	p.seen = newSeen(p)
@@ -188,6 +198,7 @@ func (p *process) run(ctx context.Context) error {
 	cancel(nil)
 	all.Wait()
 	p.policy.close()
+	p.probes.close()
 	if err == nil && cause != nil && !errors.Is(cause, context.Canceled) {
 		err = cause
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/musterhq/muster/runtime/serve"
 	"github.com/musterhq/muster/runtime/serve/metrics"
 	"github.com/musterhq/muster/runtime/serve/view"
+	"github.com/musterhq/muster/runtime/usage"
 )
 
 // seen is what others see of the process: API, metrics, page.
@@ -29,6 +30,7 @@ func newSeen(p *process) *seen {
 	s := &seen{p: p}
 	s.source = view.NewSource(s, view.NewRecorder(clock.Real{}), view.Options{
 		Leader: s.leadership, Paused: s.paused, Policies: p.policy.status, Extra: s,
+		Usage: p.probes.usage(), Pods: s.jobOf,
 	})
 	p.events.quiet = func() bool {
 		l := s.leadership()
@@ -46,6 +48,7 @@ func (p *process) leading(ctx context.Context, l kube.Leader) error {
 	status := groups.NewStatus(groups.StatusOptions{Dynamic: p.dynamic, Served: p.watch.Served, Log: p.o.Log})
 	p.status.Store(status)
 	p.policy.work.Go(func() { _ = status.Run(ctx) })
+	p.probes.lead(ctx)
 	return p.policy.begin(ctx, l)
 }
 
@@ -55,6 +58,17 @@ type authorizer struct{ of *auth.Authorizer }
 func (a authorizer) Authorize(ctx context.Context, token, verb, path string) (serve.Decision, error) {
 	user, allowed, why, err := a.of.Authorize(ctx, token, verb, path)
 	return serve.Decision{Allowed: allowed, User: user, Reason: why}, err
+}
+
+// jobOf says which job a pod belongs to.
+func (s *seen) jobOf(uid, namespace, name string) (string, bool) {
+	s.mu.Lock()
+	l := s.leader
+	s.mu.Unlock()
+	if l == nil {
+		return "", false
+	}
+	return l.Mirror.JobOf(usage.PodRef{UID: uid, Namespace: namespace, Name: name})
 }
 
 // Visit passes a visit on to the loop; a replica that stands by has none.
@@ -96,7 +110,7 @@ func (s *seen) Extra(id string) (out []view.Reason) {
 }
 
 func (s *seen) open() (*serve.Server, error) {
-	registry := metrics.New(s.source, metrics.Options{Version: s.p.o.Version, Revision: s.p.o.Revision, Acted: s.acted})
+	registry := metrics.New(s.source, metrics.Options{Version: s.p.o.Version, Revision: s.p.o.Revision, Acted: s.acted, Probed: s.p.probes.stats()})
 	c := serve.Config{Source: s.source, Metrics: metrics.Handler(registry), Ready: s.p.kube.Ready, Pprof: s.p.o.Pprof}
 	listen := s.p.o.Listen
 	if s.p.o.Guarded || !serve.IsLocal(listen.Address) {
