@@ -28,6 +28,7 @@ type Agent struct {
 	watches   chan []string
 	armJobs   chan armJob // to the armer, one at most
 	armed     chan error
+	atRest    chan chan bool // asks whether nothing is under way; for tests
 
 	// The rest belongs to the loop.
 	library      nvml.Library // nil while there is none
@@ -61,6 +62,7 @@ type Agent struct {
 	looking   bool // Duty
 	nextDuty  time.Time
 	wanted    []uint32
+	arming    int // sets that the armer has not finished with
 	armErr    error
 	lookedAt  uint64
 	unownedAt uint64
@@ -76,7 +78,7 @@ func New(c Config) (*Agent, error) {
 		libraries: make(chan opened, 1), readings: make(chan *reading, 64), polls: make(chan *polled, 64),
 		lists: make(chan listed, 1), starts: make(chan started, 64), events: make(chan nvml.Event, 64),
 		eventsEnd: make(chan string, 1), watches: make(chan []string, 1),
-		armJobs: make(chan armJob, 1), armed: make(chan error, 1),
+		armJobs: make(chan armJob, 1), armed: make(chan error, 1), atRest: make(chan chan bool),
 		procs: map[uint32]*proc{}, uses: map[Key]*use{}, owners: map[string]bool{}, watched: map[string]bool{},
 	}
 	now := a.now()
@@ -151,6 +153,8 @@ func (a *Agent) Run(ctx context.Context) error {
 		case a.eventsDetail = <-a.eventsEnd:
 		case w := <-a.watches:
 			a.takeWatch(w)
+		case answer := <-a.atRest:
+			answer <- a.arming == 0 && !a.listing && !a.running && a.lookingUp == 0
 		case err := <-a.armed:
 			a.takeArmed(err, a.now())
 		case e, ok := <-edges:

@@ -42,6 +42,7 @@ func (a *Agent) arm(now time.Time, swept bool) {
 	case old := <-a.armJobs:
 		job.again = append(job.again, old.again...)
 	default:
+		a.arming++
 	}
 	a.armJobs <- job
 }
@@ -122,6 +123,7 @@ func (a *Agent) takeArmed(err error, now time.Time) {
 		a.c.Log.Warn("not every idle process can be watched", "error", err)
 	}
 	a.armErr = err
+	a.arming--
 	for pid, p := range a.procs {
 		a.checkArmed(pid, p, true, now)
 		if p.looking && p.armed && p.lookAt.IsZero() {

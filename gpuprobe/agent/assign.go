@@ -79,11 +79,15 @@ func cutLast(s, sep string) (before, after string, found bool) {
 func names(slots []*slot) map[string]string {
 	known := map[string]string{}
 	for i, s := range slots {
+		n := strconv.Itoa(i)
 		for _, g := range s.gpus() {
 			known[g.UUID] = g.UUID
+			if g.Parent != "" { // GKE, and drivers before 470
+				known[fmt.Sprintf("nvidia%s/gi%d", n, g.gi)] = g.UUID
+				known[fmt.Sprintf("MIG-%s/%d/%d", g.Parent, g.gi, g.ci)] = g.UUID
+			}
 		}
 		if s.whole != nil {
-			n := strconv.Itoa(i)
 			known["nvidia"+n], known["gpu-"+n] = s.whole.UUID, s.whole.UUID
 		}
 	}
@@ -106,15 +110,15 @@ func (as *assignments) join(on map[string][]string, exact func(uid string) (name
 	slices.Sort(open)
 	for again := true; again; {
 		again = false
+		// Who is on a GPU that no pod is left for is not one of them.
+		open = slices.DeleteFunc(open, func(uid string) bool { return as.only(uid, on, taken) == none })
 		for i, uid := range open {
-			p := as.infer(uid, on, open, taken)
-			if p == none {
-				continue
+			if p := as.only(uid, on, taken); as.alone(uid, on, open) {
+				as.podOf[uid], taken[p] = p, true
+				open = slices.Delete(open, i, i+1)
+				again = true
+				break
 			}
-			as.podOf[uid], taken[p] = p, true
-			open = slices.Delete(slices.Clone(open), i, i+1)
-			again = true
-			break
 		}
 	}
 	for uid, p := range as.podOf {
@@ -132,8 +136,9 @@ func (as *assignments) join(on map[string][]string, exact func(uid string) (name
 	}
 }
 
-func (as *assignments) infer(uid string, on map[string][]string, open []string, taken map[pod]bool) pod {
-	found, alone := none, false
+// only is the pod that is the only one left for each GPU of a UID.
+func (as *assignments) only(uid string, on map[string][]string, taken map[pod]bool) pod {
+	found := none
 	for _, gpu := range on[uid] {
 		var left []pod
 		for _, p := range as.holders[gpu] {
@@ -145,18 +150,15 @@ func (as *assignments) infer(uid string, on map[string][]string, open []string, 
 			return none
 		}
 		found = left[0]
-		others := 0
-		for _, other := range open {
-			if slices.Contains(on[other], gpu) {
-				others++
-			}
-		}
-		alone = alone || others == 1
-	}
-	if !alone {
-		return none
 	}
 	return found
+}
+
+// alone says that on some GPU of a UID it is the only one left.
+func (as *assignments) alone(uid string, on map[string][]string, open []string) bool {
+	return slices.ContainsFunc(on[uid], func(gpu string) bool {
+		return !slices.ContainsFunc(open, func(other string) bool { return other != uid && slices.Contains(on[other], gpu) })
+	})
 }
 
 // assigned says whether the kubelet gave a GPU to an owner; nil if that can't be told.
@@ -199,45 +201,86 @@ func (as *assignments) nameOf(owner string) pod {
 	return as.podOf[owner]
 }
 
-// listed is an answer of the kubelet.
+// forget drops the pods of which live has no UID: one with that name is another one now.
+func (as *assignments) forget(live []string) {
+	for p, uid := range as.uidOf {
+		if !slices.Contains(live, uid) {
+			delete(as.uidOf, p)
+		}
+	}
+}
+
+// listed is an answer of the kubelet, and the UIDs of the pods that live, if they were
+// asked for and are known.
 type listed struct {
 	list []podresources.Assignment
+	live []string
 	err  error
 }
 
 // list asks the kubelet, on a goroutine of its own.
 func (a *Agent) list(ctx context.Context) {
 	a.listing = true
+	late := a.c.Clock.Wake(a.c.Clock.Now() + int64(a.c.ListEvery/2))
+	live := a.livePods()
+	done := make(chan listed, 1)
+	ctx, cancel := context.WithCancel(ctx)
 	go func() {
-		ctx, cancel := context.WithCancel(ctx)
+		l := listed{live: live()}
+		l.list, l.err = a.c.Lister.List(ctx)
+		done <- l
+	}()
+	go func() {
 		defer cancel()
-		done := make(chan listed, 1)
-		go func() {
-			l, err := a.c.Lister.List(ctx)
-			done <- listed{l, err}
-		}()
 		select {
 		case l := <-done:
 			send(ctx, a.lists, l)
-		case <-a.c.Clock.Wake(a.c.Clock.Now() + int64(a.c.ListEvery/2)):
+		case <-late:
 			send(ctx, a.lists, listed{err: fmt.Errorf("the kubelet did not answer within %v", a.c.ListEvery/2)})
 		case <-ctx.Done():
 		}
 	}()
 }
 
+// livePods returns what asks for the pods that live. That may be dear, so it is asked only
+// where a pod is known by processes that have ended.
+func (a *Agent) livePods() func() []string {
+	finder, can := a.c.Finder.(interface{ Pods() ([]string, error) })
+	ended := false
+	for _, uid := range a.assignments.uidOf {
+		ended = ended || !a.owners[uid]
+	}
+	if !can || !ended {
+		return func() []string { return nil }
+	}
+	return func() []string {
+		live, err := finder.Pods()
+		if err != nil {
+			a.c.Log.Debug("living pods are not known", "error", err)
+		}
+		return live
+	}
+}
+
 // takeList takes the kubelet's answer. One that fails leaves the last for a while.
 func (a *Agent) takeList(l listed, now time.Time) {
 	a.listing, a.nextList = false, now.Add(a.c.ListEvery)
+	if len(l.live) > 0 {
+		a.assignments.forget(l.live)
+	}
 	if l.err == nil {
 		a.assignments.at, a.assignments.list = now, l.list
 		a.set(&a.sources.podresources, true, "", "", now)
 		a.resolve()
 		return
 	}
-	reason := "KubeletUnreachable"
-	if errors.Is(l.err, errNoKubelet) {
+	reason := "Unavailable"
+	var told *podresources.Error
+	switch {
+	case errors.Is(l.err, errNoKubelet):
 		reason = "NotConfigured"
+	case errors.As(l.err, &told):
+		reason = told.Reason
 	}
 	a.set(&a.sources.podresources, false, reason, l.err.Error(), now)
 }

@@ -23,6 +23,7 @@ type slot struct {
 // gpu is a GPU, or an instance of one.
 type gpu struct {
 	GPU
+	gi, ci  int // of an instance
 	members []member
 	// fresh says that it answered in this sweep; listed, that it told its members then.
 	fresh, listed bool
@@ -133,6 +134,7 @@ func (g *gpu) describe(id *nvml.Identity) {
 	g.UUID, g.Index, g.Parent = id.UUID, id.Index, id.Parent
 	g.Product, g.PCI, g.Profile = id.Product, id.PCI, id.Profile
 	g.Major, g.Minor, g.MIG = id.Major, id.Minor, id.MIGEnabled && id.Parent == ""
+	g.gi, g.ci = id.GI, id.CI
 	g.Clique, g.Peers = id.Clique, id.Peers
 	if id.Memory > 0 {
 		g.MemoryTotal = &id.Memory

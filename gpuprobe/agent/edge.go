@@ -62,6 +62,7 @@ func (a *Agent) takeEdge(ctx context.Context, e bpf.Event) (edge bool) {
 		p.woke, p.silent = true, time.Time{}
 		p.lastLaunch = newest(p.lastLaunch, now)
 		a.eachUse(p.info.name, e.PID, func(u *use) { edge = u.touch(now, a.c.Interval) || edge })
+		edge = edge || a.watched[p.info.name]
 	}
 	return edge
 }

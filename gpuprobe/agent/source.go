@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/musterhq/muster/gpuprobe/cgroup"
 	"github.com/musterhq/muster/gpuprobe/nvml"
 )
 
@@ -38,14 +39,27 @@ func (a *Agent) checkSources(now time.Time) {
 	}
 	a.set(&a.sources.ebpf, e.Up, e.Reason, e.Detail, now)
 
+	a.checkProcfs(now)
+}
+
+// checkProcfs: in the first place it is what the finder says, but whether the processes
+// that NVML names can be found shows only with them.
+func (a *Agent) checkProcfs(now time.Time) {
 	looked, unowned, _ := a.lookup.counts()
-	switch asked, failed := looked-a.lookedAt, unowned-a.unownedAt; {
-	case asked > 0 && asked == failed:
-		a.set(&a.sources.procfs, false, "NoOwners", "no process on a GPU is found in /proc: is hostPID set?", now)
-	case asked > 0 || a.sources.procfs.Reason == "Starting":
-		a.set(&a.sources.procfs, true, "", "", now)
-	}
+	asked, failed := looked-a.lookedAt, unowned-a.unownedAt
 	a.lookedAt, a.unownedAt = looked, unowned
+	up := cgroup.State{Up: true}
+	if f, can := a.c.Finder.(interface{ State() cgroup.State }); can {
+		up = f.State()
+	}
+	s := &a.sources.procfs
+	switch {
+	case up.Up && asked > 0 && asked == failed:
+		a.set(s, false, "NoOwners", "no process on a GPU is found in /proc: is hostPID set?", now)
+	case up.Up && asked == 0 && s.Reason == "NoOwners": // nothing new
+	default:
+		a.set(s, up.Up, up.Reason, up.Detail, now)
+	}
 }
 
 func (a *Agent) checkNVML(now time.Time) {

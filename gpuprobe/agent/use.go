@@ -200,10 +200,10 @@ func (u *use) cover(covered bool, since, now time.Time) {
 	u.WatchedSince = newest(u.gap, since)
 }
 
-// touch notes that something runs now, and says whether that is news: it was idle for
-// longer than quiet.
-func (u *use) touch(now time.Time, quiet time.Duration) (edge bool) {
-	edge = !u.blind && now.Sub(u.active) > quiet
+// touch notes that something runs now, and says whether that is news: it was idle for an
+// interval.
+func (u *use) touch(now time.Time, interval time.Duration) (edge bool) {
+	edge = !u.blind && now.Sub(u.active) >= interval
 	u.active = newest(u.active, now)
 	if !u.blind {
 		u.LastActive = u.active
