@@ -25,9 +25,11 @@ func (guest) Authorize(_ context.Context, token, _, path string) (serve.Decision
 }
 
 // The scripts of testdata/see ask a scheduler that runs: $MUSTER_SERVER on loopback for
-// everybody, $GUARDED over TLS for the token "secret".
+// everybody, $GUARDED over TLS for the token "secret". At $BARE is one that no probe
+// reports to.
 func TestSeeingScripts(t *testing.T) {
-	c := servetest.Busy(t, view.Options{})
+	c, _ := servetest.Measured(t)
+	bare := start(t, serve.Listen{Address: "127.0.0.1:0"}, serve.Config{Source: servetest.Busy(t, view.Options{}).Source, Clock: c.Clock})
 	open := start(t, serve.Listen{Address: "127.0.0.1:0"}, serve.Config{Source: c.Source, Clock: c.Clock})
 	guarded := start(t, serve.Listen{Address: "127.0.0.1:0", SelfSigned: true, Guarded: true}, serve.Config{Source: c.Source, Clock: c.Clock, Auth: guest{}})
 	testscript.Run(t, testscript.Params{
@@ -35,6 +37,7 @@ func TestSeeingScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("MUSTER_SERVER", open)
 			env.Setenv("GUARDED", guarded)
+			env.Setenv("BARE", bare)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": exitCode, "empty": isEmpty, "unhinted": unhinted},

@@ -5,43 +5,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/musterhq/muster/gpuprobe/wire"
 	"github.com/musterhq/muster/runtime/serve"
 	"github.com/musterhq/muster/runtime/serve/servetest"
 	"github.com/musterhq/muster/runtime/serve/view"
 )
 
-// measured is a busy cluster whose probes report: train's first task has been idle for
-// an hour, its second is not measured, batch works; one GPU failed, one is used by a
-// process that nobody gave it to; the probe of h-3 is not heard of any more.
-func measured(t *testing.T) (*servetest.Cluster, *servetest.Probes) {
-	t.Helper()
-	probes := &servetest.Probes{}
-	c := servetest.Busy(t, probes.Into(view.Options{}))
-	probes.Report(c, func(job string, task int32) servetest.Doing {
-		if job == "train" {
-			return servetest.Doing{Idle: 3_600_000, Watched: 7_200_000, Unknown: task == 1}
-		}
-		return servetest.Doing{Busy: 750, Watched: 1000}
-	})
-	nodes := probes.Usage()
-	for i := range nodes {
-		n := &nodes[i]
-		switch n.Name {
-		case "a-1":
-			n.GPUs[3].Health, n.GPUs[3].HealthReason = wire.Health_FAILED, "Xid79"
-			no := false
-			n.Uses = append(n.Uses, &wire.Use{Owner: "host:/system.slice/miner.service", Gpu: n.GPUs[7].Uuid, Processes: 1, Assigned: &no})
-		case "h-3":
-			n.Connected, n.Stale = false, true
-		}
-	}
-	probes.Set(nodes...)
-	return c, probes
-}
-
 func TestGPUsAreFoundByWhatIsWrongWithThem(t *testing.T) {
-	c, _ := measured(t)
+	c, _ := servetest.Measured(t)
 	h := serve.Handler(serve.Config{Source: c.Source, Clock: c.Clock})
 	idle := 0
 	for _, task := range c.Snapshot().Tasks("train") {
@@ -70,7 +40,7 @@ func TestGPUsAreFoundByWhatIsWrongWithThem(t *testing.T) {
 
 // A reader that takes what is missing for 0 would call a GPU idle of which nobody knows.
 func TestWhatIsNotKnownOfAGPUIsAbsent(t *testing.T) {
-	c, _ := measured(t)
+	c, _ := servetest.Measured(t)
 	h := serve.Handler(serve.Config{Source: c.Source, Clock: c.Clock})
 	for _, raw := range items[json.RawMessage](t, ask(t, h, "/api/v1/gpus?node=h-3")) {
 		for _, field := range []string{"busy_permille", "memory_used", "idle_ms", "temperature_c"} {
@@ -85,10 +55,9 @@ func TestWhatIsNotKnownOfAGPUIsAbsent(t *testing.T) {
 }
 
 func TestProbesAreListedByState(t *testing.T) {
-	c, probes := measured(t)
+	c, probes := servetest.Measured(t)
 	h := serve.Handler(serve.Config{Source: c.Source, Clock: c.Clock})
 	kept := probes.Usage()[1:]
-	kept[0].Sources[1].Up, kept[0].Sources[1].Reason = false, "NoBTF"
 	probes.Set(kept...)
 	got := map[string]int{}
 	for _, p := range items[view.Probe](t, ask(t, h, "/api/v1/probes")) {

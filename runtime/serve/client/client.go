@@ -90,6 +90,8 @@ type Meta struct {
 	Generation uint64
 	Stale      bool
 	Total      int
+	// Date is the server's clock when it answered, to the second; zero if it did not tell.
+	Date time.Time
 }
 
 // Get reads the items, or the item, at a path below the API's prefix. An error of the
@@ -122,7 +124,9 @@ func (c *Client) Get(ctx context.Context, path string, query url.Values, into an
 	if err != nil {
 		return m, &Unreachable{c.server, err}
 	}
-	return c.read(answer.StatusCode, text, into)
+	m, err = c.read(answer.StatusCode, text, into)
+	m.Date, _ = http.ParseTime(answer.Header.Get("Date")) // zero if there is none
+	return m, err
 }
 
 func (c *Client) read(status int, text []byte, into any) (m Meta, err error) {
@@ -146,7 +150,7 @@ func (c *Client) read(status int, text []byte, into any) (m Meta, err error) {
 	if content == nil {
 		content = a.Item
 	}
-	return Meta{a.At, a.Generation, a.Stale, a.Total}, json.Unmarshal(content, into)
+	return Meta{At: a.At, Generation: a.Generation, Stale: a.Stale, Total: a.Total}, json.Unmarshal(content, into)
 }
 
 // Path escapes names into a path: job ids contain slashes, which stay.

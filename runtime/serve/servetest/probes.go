@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"testing"
 
 	"github.com/musterhq/muster/builtin/amount"
 	"github.com/musterhq/muster/gpuprobe/wire"
@@ -90,6 +91,36 @@ func (p *Probes) Report(c *Cluster, doing func(job string, task int32) Doing) {
 		}
 	}
 	p.Set(nodes...)
+}
+
+// Measured is Busy with probes: train's first task has been idle for an hour, its second
+// is not measured, everybody else works; GPU 3 of a-1 failed, GPU 7 is used by a process
+// that nobody gave it to; the probe of h-3 is not heard of any more, that of h-2 has no
+// eBPF.
+func Measured(t testing.TB) (*Cluster, *Probes) {
+	t.Helper()
+	probes := &Probes{}
+	c := Busy(t, probes.Into(view.Options{}))
+	probes.Report(c, func(job string, task int32) Doing {
+		if job == "train" {
+			return Doing{Idle: 3_600_000, Watched: 7_200_000, Unknown: task == 1}
+		}
+		return Doing{Busy: 750, Watched: 1000}
+	})
+	nodes := probes.Usage()
+	for i := range nodes {
+		switch n := &nodes[i]; n.Name {
+		case "a-1":
+			n.GPUs[3].Health, n.GPUs[3].HealthReason = wire.Health_FAILED, "Xid79"
+			n.Uses = append(n.Uses, &wire.Use{Owner: "host:/system.slice/miner.service", Gpu: n.GPUs[7].Uuid, Processes: 1, Assigned: ref(false)})
+		case "h-2":
+			n.Sources[1] = &wire.Source{Name: "ebpf", Reason: "NoBTF", Detail: "no BTF found for kernel version 5.4.0"}
+		case "h-3":
+			n.Connected, n.Stale = false, true
+		}
+	}
+	probes.Set(nodes...)
+	return c, probes
 }
 
 func board(n *view.Node, index int) *wire.Gpu {

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -31,7 +32,8 @@ const exitCodes = "0 it did, 1 it failed, 2 it was called wrongly, 130 it was in
 type app struct {
 	in       io.Reader
 	out, err io.Writer
-	began    bool // a command's own code has started: errors are no longer of usage
+	began    bool      // a command's own code has started: errors are no longer of usage
+	at       time.Time // of the picture of a scheduler that is being told; ages count from it
 }
 
 // Run runs the program and returns its exit code.
@@ -82,7 +84,7 @@ func (a *app) root() *cobra.Command {
   muster check policy bin/policies/fifo.wasm`,
 			a.checkConfig(), a.checkTrace(), a.checkPolicy()),
 		a.policy(),
-		a.get(), a.explain(), a.top(),
+		a.get(), a.explain(), a.top(), a.doctor(),
 		a.conformance(),
 		a.scheduler(),
 		a.version())

@@ -92,7 +92,7 @@ func elsewhere(line string) bool {
 	if !strings.HasPrefix(line, "muster ") || strings.ContainsAny(line, "<>") || strings.Contains(line, "oci:") {
 		return true
 	}
-	for _, c := range []string{"demo", "sim serve", "conformance run", "policy rollback", "policy promote", "policy reload", "get ", "explain ", "top", "scheduler"} {
+	for _, c := range []string{"demo", "sim serve", "conformance run", "policy rollback", "policy promote", "policy reload", "get ", "explain ", "top", "doctor", "scheduler"} {
 		if strings.HasPrefix(line, "muster "+c) {
 			return true
 		}

@@ -43,7 +43,11 @@ func (a *app) queuesText(raw json.RawMessage, wide bool) error {
 	if err := json.Unmarshal(raw, &queues); err != nil {
 		return err
 	}
-	w := columns(a.out, "QUEUE RESOURCE GUARANTEED MAX USED BORROWED PENDING RUNNING WAITING")
+	names := "QUEUE RESOURCE GUARANTEED MAX USED BORROWED PENDING RUNNING WAITING"
+	if wide {
+		names += " BUSY IDLE UNKNOWN"
+	}
+	w := columns(a.out, names)
 	for i := range queues {
 		q := &queues[i]
 		first := true
@@ -53,8 +57,13 @@ func (a *app) queuesText(raw json.RawMessage, wide bool) error {
 				running, waiting = "", ""
 			}
 			first = false
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name, r.Resource, effective(r), dash(r.Resource, r.Max),
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", name, r.Resource, effective(r), dash(r.Resource, r.Max),
 				view.Quantity(r.Resource, r.Used), view.Quantity(r.Resource, r.Borrowed), view.Quantity(r.Resource, r.Pending), running, waiting)
+			if wide {
+				busy, idle, unknown := measuredText(r)
+				fmt.Fprintf(w, "\t%s\t%s\t%s", busy, idle, unknown)
+			}
+			fmt.Fprintln(w)
 		}
 		for _, r := range q.Resources {
 			if wide || amount.IsGPU(r.Resource) {
