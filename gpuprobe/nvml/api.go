@@ -4,6 +4,8 @@
 // What a driver does not have is an error of that call (ErrNotSupported, ErrNoSymbol),
 // never a crash, and never a zero. Calls may hang in the driver; Guard (guard.go) runs
 // each device's calls on a goroutine of their own and gives up waiting after a deadline.
+// Reopener does both and follows restarts of the driver: it is what an agent holds. Fake
+// is a Library with a script.
 //
 // Layouts and constants are those of nvml.h, API version 13
 // (https://docs.nvidia.com/deploy/nvml-api/), pinned by assertions on their sizes.
@@ -56,7 +58,7 @@ type Device interface {
 	// graphics, with the memory they use. By pid; each pid once per instance.
 	Processes() ([]Process, error)
 	// ProcessUtilization averages, by pid, all samples that the driver took since the
-	// last call on this device. A process that is not there did nothing; a device that
+	// last call on this device (the first: all that it keeps, which may be old). A process that is not there did nothing; a device that
 	// can't tell says ErrNotSupported (MIG).
 	ProcessUtilization() (map[uint32]ProcessUse, error)
 	// Status is what changes slowly: power, clocks, temperature, recovery action. A field

@@ -63,6 +63,9 @@ func Open(paths ...string) (Library, error) {
 	return nil, errors.Join(absent...)
 }
 
+// initSymbol is in every libnvidia-ml, and in nothing else.
+const initSymbol = "nvmlInit_v2"
+
 func open(path string) (*Driver, error) {
 	file := path
 	if strings.Contains(path, "/") {
@@ -91,9 +94,9 @@ func open(path string) (*Driver, error) {
 // identify finds the file that the library came from, and refuses one that was deleted:
 // then the loader still has the driver before.
 func (d *Driver) identify(asked string) error {
-	at, err := purego.Dlsym(d.library, "nvmlInit_v2")
+	at, err := purego.Dlsym(d.library, initSymbol)
 	if err != nil {
-		return fmt.Errorf("%w: nvmlInit_v2", ErrNoSymbol)
+		return fmt.Errorf("%w: %s", ErrNoSymbol, initSymbol)
 	}
 	maps, err := os.ReadFile("/proc/self/maps")
 	if err != nil {

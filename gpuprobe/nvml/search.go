@@ -16,17 +16,17 @@ func SearchPaths(hostRoot string) []string {
 	triple := map[string]string{"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}[runtime.GOARCH]
 	paths := []string{soname}
 	for _, folder := range []string{
-		"/run/nvidia/driver/usr/lib/" + triple,
-		"/run/nvidia/driver/usr/lib64",
-		"/home/kubernetes/bin/nvidia/lib64",
-		"/usr/lib/" + triple,
-		"/usr/lib64",
-		"/usr/lib/" + triple + "/nvidia/current",
-		"/usr/lib",
-		"/usr/local/nvidia/lib64",
-		"/usr/local/glibc/usr/lib",
-		"/run/opengl-driver/lib",
-		"/usr/lib/wsl/lib",
+		"run/nvidia/driver/usr/lib/" + triple,
+		"run/nvidia/driver/usr/lib64",
+		"home/kubernetes/bin/nvidia/lib64",
+		"usr/lib/" + triple,
+		"usr/lib64",
+		"usr/lib/" + triple + "/nvidia/current",
+		"usr/lib",
+		"usr/local/nvidia/lib64",
+		"usr/local/glibc/usr/lib",
+		"run/opengl-driver/lib",
+		"usr/lib/wsl/lib",
 	} {
 		paths = append(paths, filepath.Join("/", hostRoot, folder, soname))
 	}

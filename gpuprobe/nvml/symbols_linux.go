@@ -62,7 +62,7 @@ type symbols struct {
 // listed together take the same structures.
 func (s *symbols) names() []binding {
 	return []binding{
-		{&s.init, []string{"nvmlInit_v2", "nvmlInit"}},
+		{&s.init, []string{initSymbol}},
 		{&s.shutdown, []string{"nvmlShutdown"}},
 		{&s.driverVersion, []string{"nvmlSystemGetDriverVersion"}},
 		{&s.nvmlVersion, []string{"nvmlSystemGetNVMLVersion"}},
