@@ -29,22 +29,23 @@ func mappedLibraries(pid uint32) (found []mapping, gone bool, err error) {
 		return nil, errors.Is(err, os.ErrNotExist), err
 	}
 	defer func() { _ = f.Close() }()
-	found, err = parseMaps(f)
-	return found, errors.Is(err, syscall.ESRCH), err
+	found, lines, err := parseMaps(f)
+	// Nothing at all: a zombie, or one whose first thread has ended before the others. The
+	// kernel finds a process's memory by its first thread, so it can't be armed either.
+	return found, errors.Is(err, syscall.ESRCH) || err == nil && lines == 0, err
 }
 
 // parseMaps reads /proc/PID/maps: "7f00-7f01 r-xp 00000000 fe:00 1234   /usr/lib/libcuda.so.1".
 // What was removed since ends in " (deleted)".
-func parseMaps(r io.Reader) ([]mapping, error) {
-	var found []mapping
+func parseMaps(r io.Reader) (found []mapping, n int, err error) {
 	seen := map[mapping]bool{}
 	lines := bufio.NewScanner(r)
-	for lines.Scan() {
-		_, file, ok := strings.Cut(lines.Text(), " /")
-		if !ok || !strings.HasPrefix(path.Base(file), "libcuda.so") {
+	for ; lines.Scan(); n++ {
+		head, file, ok := strings.Cut(lines.Text(), " /")
+		fields := strings.Fields(head)
+		if !ok || len(fields) != 5 || !strings.HasPrefix(path.Base(file), "libcuda.so") {
 			continue
 		}
-		fields := strings.Fields(lines.Text())
 		inode, err := strconv.ParseUint(fields[4], 10, 64)
 		if err != nil {
 			continue
@@ -56,7 +57,7 @@ func parseMaps(r io.Reader) ([]mapping, error) {
 			found = append(found, m)
 		}
 	}
-	return found, lines.Err()
+	return found, n, lines.Err()
 }
 
 // alive tells whether there is a process of that number.
