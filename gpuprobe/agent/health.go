@@ -86,6 +86,8 @@ func (h *health) event(e nvml.Event) (ask bool) {
 		h.suspect(condition{state, fmt.Sprintf("Xid%d", e.Data)})
 	case nvml.EventDoubleBitECC:
 		h.suspect(condition{wire.Health_FAILED, "EccDoubleBit"})
+	case nvml.EventUnavailable:
+		h.suspect(condition{wire.Health_FAILED, "GpuUnavailable"})
 	case nvml.EventRecoveryAction:
 	default:
 		return false
