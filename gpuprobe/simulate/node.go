@@ -124,8 +124,8 @@ func (n *Node) NextEdge(after time.Time) (at time.Time, ok bool) {
 		}
 	}
 	for _, p := range n.running() {
-		if t, wakes := p.Pattern.NextWake(p.since(after), sweep); wakes {
-			earlier(p.Start.Add(t))
+		if t, wakes := n.nextWake(&p, after); wakes {
+			earlier(t)
 		}
 	}
 	for _, f := range n.o.Faults {
@@ -134,6 +134,36 @@ func (n *Node) NextEdge(after time.Time) (at time.Time, ok bool) {
 		}
 	}
 	return at, ok
+}
+
+// maxTries bounds the search for a wake-up that somebody waits for.
+const maxTries = 100
+
+// nextWake is when a pod wakes up after a sweep had found it idle: only then is it watched.
+func (n *Node) nextWake(p *Pod, after time.Time) (at time.Time, ok bool) {
+	t := p.since(after)
+	for range maxTries {
+		if t, ok = p.Pattern.NextWake(t, sweep); !ok {
+			return at, false
+		}
+		at = p.Start.Add(t)
+		if n.armed(p, n.swept(at.Add(-1))) {
+			return at, true
+		}
+	}
+	return at, false
+}
+
+// armed says whether the launches of a pod are watched after a sweep: it had done nothing
+// since the one before.
+func (n *Node) armed(p *Pod, swept time.Time) bool {
+	return swept.Sub(p.Start) >= 0 && !swept.Before(p.lastActive(swept).Add(sweep))
+}
+
+// lastActive is when the pod did something last, or its start.
+func (p *Pod) lastActive(now time.Time) time.Time {
+	last, _ := p.Pattern.LastActive(p.since(now))
+	return p.Start.Add(last)
 }
 
 // swept is when the agent looked last, at now at the latest.
@@ -281,10 +311,7 @@ func (m *moment) use(p *Pod, gpu int) agent.Use {
 	}
 	busy, memory := p.Pattern.Busy(t, sweep), m.memory()
 	u.Busy, u.Memory = &busy, &memory
-	u.LastActive = p.Start
-	if last, ok := p.Pattern.LastActive(t); ok {
-		u.LastActive = p.Start.Add(last)
-	}
+	u.LastActive = p.lastActive(at)
 	if m.fault("ebpf-gone", -1) == nil {
 		m.watch(p, t, &u)
 	}
@@ -294,11 +321,10 @@ func (m *moment) use(p *Pod, gpu int) agent.Use {
 // watch adds what launch probes see: they are armed once a pod has been idle for a sweep,
 // and see it wake up between two sweeps.
 func (m *moment) watch(p *Pod, t time.Duration, u *agent.Use) {
-	armed := u.LastActive.Add(sweep)
-	if u.At.Before(armed) {
+	if !m.n.armed(p, u.At) {
 		return
 	}
-	u.WatchedSince = armed
+	u.WatchedSince = u.LastActive.Add(sweep)
 	launches := p.Pattern.Launches(p.since(m.now))
 	u.Launches = &launches
 	if woke, ok := p.Pattern.NextWake(t, sweep); ok && woke <= p.since(m.now) {
