@@ -13,6 +13,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/gpuprobe/wire"
 	"github.com/musterhq/muster/runtime/serve"
 	"github.com/musterhq/muster/runtime/serve/servetest"
 	"github.com/musterhq/muster/runtime/serve/view"
@@ -128,6 +129,93 @@ func TestBarsAreAsLongAsWhatTheyStandFor(t *testing.T) {
 	}
 }
 
+// habits are what jobs of the busy hour do: some train, students leave theirs idle.
+func habits(job string, task int32) servetest.Doing {
+	n := uint32(task)
+	for _, b := range []byte(job) {
+		n = n*31 + uint32(b)
+	}
+	switch {
+	case strings.Contains(job, "lab"):
+		return servetest.Doing{Idle: uint64(n%90+5) * 60_000, Watched: 7_200_000}
+	case strings.Contains(job, "embed") && n%3 == 0:
+		return servetest.Doing{Idle: uint64(n%50+31) * 60_000}
+	case strings.Contains(job, "sweep"):
+		return servetest.Doing{Busy: 200 + n%500, Watched: 60_000}
+	default:
+		return servetest.Doing{Busy: 700 + n%300, Watched: 60_000}
+	}
+}
+
+// unwell makes GPUs fail, a probe fall silent, and one be missing.
+func unwell(probes *servetest.Probes) {
+	nodes := probes.Usage()
+	nodes[5].GPUs[2].Health, nodes[5].GPUs[2].HealthReason = wire.Health_FAILED, "Xid79"
+	nodes[21].GPUs[7].Health, nodes[21].GPUs[7].HealthReason = wire.Health_DEGRADED, "RowRemapPending"
+	no := false
+	nodes[30].Uses = append(nodes[30].Uses, &wire.Use{Owner: "pod:tools/notebook-0", Gpu: nodes[30].GPUs[1].Uuid, Busy: nodes[30].GPUs[1].Busy, Assigned: &no})
+	nodes[40].Connected, nodes[40].Stale = false, true
+	probes.Set(append(nodes[:47:47], nodes[48:]...)...)
+}
+
+func TestRealUseIsDrawnInsideWhatIsUsed(t *testing.T) {
+	c, _ := servetest.Measured(t)
+	ctx := browse(t, c, nil)
+	becomes(t, ctx, drawn)
+	q, _ := c.Snapshot().Queue("root.research.llm")
+	m := q.Of("nvidia.com/gpu:H100").Measured
+	if m.Idle == 0 || m.Unknown == 0 {
+		t.Fatalf("%+v", m)
+	}
+	for _, c := range []struct {
+		queue, resource, part string
+		percent               float64
+	}{
+		{"root.batch", "A100", "busy", 75},
+		{"root.batch", "A100", "unmeasured", -1},
+		{"root.research.llm", "H100", "busy", -1},
+		{"root.research.llm", "H100", "unmeasured", float64(m.Unknown) / 240},
+		{"root.research.llm", "H100", "used", 50},
+	} {
+		if got := value[float64](t, ctx, width(c.queue, c.resource, c.part)); math.Abs(got-c.percent) > 0.1 {
+			t.Errorf("%s %s: %s is %.1f %%, not %.1f", c.queue, c.resource, c.part, got, c.percent)
+		}
+	}
+	want := fmt.Sprintf("H100: 12 used (0 busy, %d idle, %d not measured), 12 guaranteed", m.Idle/1000, m.Unknown/1000)
+	label := `[...document.querySelectorAll('[data-queue="root.research.llm"] svg.bar')].map(b => b.getAttribute('aria-label')).join('; ')`
+	if got := value[string](t, ctx, label); !strings.Contains(got, want) {
+		t.Errorf("who can't see the bars is told %q, not %q", got, want)
+	}
+}
+
+func TestEveryGPUIsACellAndWhatIsWrongIsListed(t *testing.T) {
+	c, _ := servetest.Measured(t)
+	ctx := browse(t, c, nil)
+	becomes(t, ctx, `document.querySelectorAll('[data-node]').length === 4`)
+	cells := func(node, kind string) int {
+		return value[int](t, ctx, fmt.Sprintf(`document.querySelectorAll('[data-node="%s"] .cell.%s').length`, node, kind))
+	}
+	if sick, stray, busy, stale := cells("a-1", "sick"), cells("a-1", "b3"), cells("h-2", "b3"), cells("h-3", "unknown"); sick != 1 || stray != 7 || busy == 0 || stale != 8 {
+		t.Errorf("%d sick, %d and %d busy, %d unknown", sick, stray, busy, stale)
+	}
+	text := value[string](t, ctx, `document.querySelector('#gpus').innerText`)
+	for _, want := range []string{"failed Xid79", "idle for 1 h 0 min", "watched", "used without a request by host:/system.slice/miner.service", "train", "root.research.llm"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not told: %s", want, text)
+		}
+	}
+	do(t, ctx, chromedp.Click(`[data-gpus="unhealthy=true"]`))
+	becomes(t, ctx, `document.querySelectorAll('[data-node]').length === 1 && document.querySelectorAll('#gpus tbody tr').length === 1`)
+}
+
+func TestWithoutProbesThePageSaysThatNothingIsKnown(t *testing.T) {
+	ctx := browse(t, servetest.Busy(t, view.Options{}), nil)
+	becomes(t, ctx, `document.querySelector('#strip').innerText.includes('no node has a probe')`)
+	if value[bool](t, ctx, `document.querySelectorAll('.bar .busy, .bar .unmeasured, path.real, .probed:not([hidden])').length > 0`) {
+		t.Error("something that nobody measured is drawn")
+	}
+}
+
 func TestThePageFollowsAChange(t *testing.T) {
 	c := servetest.Busy(t, view.Options{})
 	ctx := browse(t, c, nil)
@@ -204,13 +292,19 @@ func TestTwoHundredQueuesAreFoldedAndFound(t *testing.T) {
 // With MUSTER_SCREENSHOT=FILE the page of a busy hour is written as a picture, in the
 // colours of MUSTER_SCHEME.
 func TestUseOverTimeIsStackedUpToWhatIsUsed(t *testing.T) {
-	c := servetest.Hour(t, view.Options{})
+	probes := &servetest.Probes{}
+	c := servetest.HourOf(t, probes.Into(view.Options{}), func(c *servetest.Cluster) { probes.Report(c, habits) })
+	unwell(probes)
 	ctx := browse(t, c, nil, chromedp.WindowSize(1400, 1900), chromedp.Flag("force-dark-mode", os.Getenv("MUSTER_SCHEME") == "dark"))
 	becomes(t, ctx, `document.querySelectorAll('#usage svg.chart').length === 3 && `+drawn)
 	areas := value[int](t, ctx, `document.querySelectorAll('#usage svg.chart')[0].querySelectorAll('path.area').length`)
 	u := c.Recorder.Usage("nvidia.com/gpu:A100", time.Unix(0, c.Clock.Now()).Add(-time.Hour), "")
 	if areas != len(u.Queues) || areas < 2 {
 		t.Errorf("%d areas of %d queues", areas, len(u.Queues))
+	}
+	becomes(t, ctx, `document.querySelectorAll('[data-node]').length === 48`)
+	if n := value[int](t, ctx, `document.querySelectorAll('#usage svg.chart path.real').length`); n != 3 {
+		t.Errorf("what is really used is drawn in %d of 3 charts", n)
 	}
 	if file := os.Getenv("MUSTER_SCREENSHOT"); file != "" {
 		png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))

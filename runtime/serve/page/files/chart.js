@@ -59,6 +59,26 @@ function path(s, x, y, pieces) {
   }).join("");
 }
 
+// real is what all leaves together really did, of what was measured; a sample of which
+// nothing was measured is not 0.
+export function real(queues, n) {
+  const sum = (f) => Array.from({ length: n }, (_, i) => queues.reduce((a, s) => a + (s[f]?.[i] ?? 0), 0));
+  const used = sum("used"), measured = sum("measured"), busy = sum("busy");
+  return measured.map((m, i) => ({ measured: m, busy: m > 0 || used[i] === 0 ? busy[i] : null }));
+}
+
+// line joins the samples that are known, in pieces.
+function line(values, x, y, pieces) {
+  return pieces.map(([from, to]) => {
+    let d = "", on = false;
+    for (let i = from; i < to; i++) {
+      if (values[i].busy !== null) d += `${on ? "L" : "M"}${x(i)},${y(values[i].busy)}`;
+      on = values[i].busy !== null;
+    }
+    return d;
+  }).join("");
+}
+
 const clock = (s) => new Date(s * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
 
 // nice is a round step that divides a height into about four.
@@ -78,7 +98,9 @@ export function chart(u, colour) {
   const y = (v) => Math.round(10 * (HEIGHT - BOTTOM - ((HEIGHT - TOP - BOTTOM) * v) / most)) / 10;
   const pieces = gaps(u.times, u.step_s);
   const last = u.times.length - 1;
-  const at = (i) => `${clock(u.times[i])}: ` + (list.map((s) => `${s.queue} ${quantity(u.resource, s.used[i])}`).join(", ") || "nothing used") + (u.capacity.length ? ` of ${quantity(u.resource, u.capacity[i])}` : "");
+  const really = real(u.queues, u.times.length), probed = really.some((v) => v.measured > 0);
+  const busy = (i) => (really[i].busy === null || really[i].measured === 0 ? "" : `; really busy ${quantity(u.resource, really[i].busy)} of the ${quantity(u.resource, really[i].measured)} measured`);
+  const at = (i) => `${clock(u.times[i])}: ` + (list.map((s) => `${s.queue} ${quantity(u.resource, s.used[i])}`).join(", ") || "nothing used") + (u.capacity.length ? ` of ${quantity(u.resource, u.capacity[i])}` : "") + busy(i);
   const drawing = svg("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", tabindex: 0, "data-key": `chart ${u.resource}`, "aria-label": `${label(u.resource)} used over time. ${at(last)}` });
   const step = nice(most);
   for (let v = 0; v <= most; v += step) {
@@ -86,6 +108,10 @@ export function chart(u, colour) {
   }
   list.forEach((s) => drawing.append(svg("path", { class: `area c${s.colour}`, d: path(s, x, y, pieces), "data-queue": s.queue })));
   if (u.capacity.length) drawing.append(svg("polyline", { class: "capacity", points: u.capacity.map((v, i) => `${x(i)},${y(v)}`).join(" ") }));
+  if (probed) {
+    const d = line(really, x, y, pieces);
+    drawing.append(svg("path", { class: "under", d }), svg("path", { class: "real", d }));
+  }
   drawing.append(svg("text", { x: LEFT, y: HEIGHT - 6 }, clock(t0)), svg("text", { x: WIDTH - RIGHT, y: HEIGHT - 6, "text-anchor": "end" }, clock(t1)));
   const readout = el("div", { class: "readout" }, at(last));
   const cursor = svg("line", { class: "cursor", y1: TOP, y2: HEIGHT - BOTTOM, visibility: "hidden" });
@@ -110,5 +136,6 @@ export function chart(u, colour) {
     }
   });
   return el("div", {}, title, drawing, readout,
-    el("ul", { class: "legend" }, ...list.map((s) => el("li", {}, el("i", { class: `key c${s.colour}` }), s.queue))));
+    el("ul", { class: "legend" }, ...list.map((s) => el("li", {}, el("i", { class: `key c${s.colour}` }), s.queue)),
+      probed ? el("li", {}, el("i", { class: "key real" }), "really busy") : null));
 }

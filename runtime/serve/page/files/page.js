@@ -2,6 +2,7 @@
 import { ago, el, isGPU, label, quantity, replace, table } from "./dom.js";
 import { tree } from "./queues.js";
 import { chart, colours } from "./chart.js";
+import { strip, worth } from "./gpus.js";
 
 const EVERY = 2000, MANY = 40, ROWS = 100;
 const GPU = "nvidia.com/gpu";
@@ -10,7 +11,7 @@ const $ = (id) => document.getElementById(id);
 // now is the scheduler's clock, which a simulation runs faster.
 let now = Date.now();
 let queues = [], jobs = { total: 0, items: [] }, pool = { capacity: {} };
-let reason = "", since = "1h", rows = ROWS, settled = false;
+let reason = "", since = "1h", rows = ROWS, settled = false, gpus = { total: 0, items: [] }, which = "";
 
 const state = {
   resource: "types", scale: "pool", filter: "", closed: new Set(), parents: new Set(), types: 0, capacity: {},
@@ -80,8 +81,19 @@ function drawQueues() {
       state.scale = $("scale").value = "queue";
     }
   }
+  const probed = queues.some((q) => q.resources.some((r) => r.measured));
+  for (const e of document.querySelectorAll(".probed")) e.hidden = !probed;
   replace($("queues"), ...tree(queues, state));
 }
+
+function drawGPUs() {
+  const told = gpus.items.some((g) => g.probe !== "none") || which;
+  $("gpus-count").textContent = gpus.total > gpus.items.length ? `${gpus.total}, the first ${gpus.items.length} shown` : String(gpus.total);
+  replace($("strip"), told ? strip(gpus.items, state.explain) : el("p", { class: "none" }, gpus.total ? "no node has a probe: nobody knows what the GPUs do" : "there are no GPUs"));
+  replace($("gpus"), told ? worth(gpus.items, link, state.filter) : null);
+}
+
+const askGPUs = () => ask(`gpus?limit=512${which && "&"}${which}`, (body, fresh) => { if (fresh || body !== gpus) { gpus = body; drawGPUs(); } });
 
 const request = (job) => {
   const sum = {};
@@ -191,6 +203,7 @@ async function refresh() {
     await ask("evictions?limit=50", (body, fresh) => { if (fresh) drawEvictions(body); });
     await ask("policies", (body, fresh) => { if (fresh) drawPolicies(body); });
     await drawUsage();
+    await askGPUs();
     if ($("detail").open) await detail();
     if (failing) known.clear();
     failing = false;
@@ -208,7 +221,7 @@ async function loop() {
 
 $("resource").addEventListener("change", (e) => { state.resource = e.target.value; drawQueues(); drawUsage().catch(() => {}); });
 $("scale").addEventListener("change", (e) => { state.scale = e.target.value; drawQueues(); });
-$("filter").addEventListener("input", (e) => { state.filter = e.target.value.trim().toLowerCase(); drawQueues(); drawJobs(); });
+$("filter").addEventListener("input", (e) => { state.filter = e.target.value.trim().toLowerCase(); drawQueues(); drawJobs(); drawGPUs(); });
 $("login").addEventListener("submit", (e) => { e.preventDefault(); sessionStorage.setItem("token", $("token").value); $("token").value = ""; refresh(); });
 for (const b of document.querySelectorAll("[data-since]")) {
   b.addEventListener("click", () => {
@@ -217,20 +230,36 @@ for (const b of document.querySelectorAll("[data-since]")) {
     drawUsage().catch(() => {});
   });
 }
+for (const b of document.querySelectorAll("[data-gpus]")) {
+  b.addEventListener("click", () => {
+    which = b.dataset.gpus;
+    for (const o of document.querySelectorAll("[data-gpus]")) o.setAttribute("aria-pressed", String(o === b));
+    askGPUs().catch(() => {});
+  });
+}
 addEventListener("hashchange", detail);
 $("detail").addEventListener("close", () => { if (location.hash) location.hash = ""; });
 
-// The hatching of what waits is drawn once and used by every bar.
+// The patterns of what waits and of what is not measured are drawn once and used by every
+// bar.
 const NS = "http://www.w3.org/2000/svg";
 const defs = document.createElementNS(NS, "svg");
 defs.id = "defs";
 defs.setAttribute("aria-hidden", "true");
-const pattern = document.createElementNS(NS, "pattern");
-for (const [k, v] of Object.entries({ id: "hatch", width: 1.2, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "skewX(-20)" })) pattern.setAttribute(k, v);
-const stripe = document.createElementNS(NS, "rect");
-for (const [k, v] of Object.entries({ width: 0.5, height: 6, class: "stripe" })) stripe.setAttribute(k, v);
-pattern.append(stripe);
-defs.append(pattern);
+
+function pattern(attributes, part) {
+  const make = (name, of) => {
+    const e = document.createElementNS(NS, name);
+    for (const [k, v] of Object.entries(of)) e.setAttribute(k, v);
+    return e;
+  };
+  const p = make("pattern", { patternUnits: "userSpaceOnUse", ...attributes });
+  p.append(make("rect", part));
+  defs.append(p);
+}
+
+pattern({ id: "hatch", width: 1.2, height: 6, patternTransform: "skewX(-20)" }, { width: 0.5, height: 6, class: "stripe" });
+pattern({ id: "dots", width: 1, height: 18 }, { width: 0.45, height: 18, class: "dot" });
 document.body.append(defs);
 
 loop().then(() => { if (location.hash) detail(); });

@@ -22,12 +22,20 @@ export function parts(r, whole) {
   return {
     used: inside, borrowed: used - inside, ghost: Math.max(0, Math.min(part(r.used + r.pending), 100) - used),
     mark: r.guaranteed === undefined ? null : part(guaranteed), max: r.max === undefined ? null : most,
+    busy: r.measured ? part(r.measured.busy) : 0, unknown: r.measured ? part(r.measured.unknown) : 0, all: used,
   };
 }
 
 export function says(r) {
   const q = (v) => quantity(r.resource, v);
   const text = [`${q(r.used)} used`];
+  if (r.measured && r.used > 0) {
+    const known = [];
+    if (r.measured.unknown < r.used) known.push(`${q(r.measured.busy)} busy`);
+    if (r.measured.idle > 0) known.push(`${q(r.measured.idle)} idle`);
+    if (r.measured.unknown > 0) known.push(`${q(r.measured.unknown)} not measured`);
+    text[0] += ` (${known.join(", ")})`;
+  }
   if (r.guaranteed !== undefined) {
     const cut = r.effective_guaranteed !== undefined && r.effective_guaranteed !== r.guaranteed;
     text.push(cut ? `${q(r.effective_guaranteed)} of ${q(r.guaranteed)} guaranteed` : `${q(r.guaranteed)} guaranteed`);
@@ -51,6 +59,7 @@ export function bar(r, capacity, scale) {
   const rect = (name, x, width, y = 3, height = 12) => (width > 0 ? svg("rect", { class: name, x, y, width, height }) : null);
   return svg("svg", { class: "bar", viewBox: "0 0 100 18", preserveAspectRatio: "none", role: "img", "aria-label": `${label(r.resource)}: ${says(r).join(", ")}` },
     rect("track", 0, 100), rect("used", 0, p.used), rect("borrowed", p.used, p.borrowed), rect("ghost", p.used + p.borrowed, p.ghost),
+    rect("busy", 0, p.busy, 7, 4), rect("unmeasured", p.all - p.unknown, p.unknown, 7, 4),
     p.max === null ? null : rect("max", 0, Math.max(p.max, 0.2), 1, 16),
     p.mark === null ? null : svg("line", { class: "mark", x1: p.mark, x2: p.mark, y1: 0, y2: 18 }));
 }
