@@ -12,7 +12,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -23,12 +22,10 @@ import (
 	api "github.com/musterhq/muster/runtime/kube/api/v1alpha1"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
 const node = "node-1"
 
 // bench is a writer that runs against a fake API server, in a bubble whose time is the
-// test's.
+// test's. A goroutine that is left over at the end fails the test.
 type bench struct {
 	*testing.T
 	api  *fake.FakeDynamicClient
