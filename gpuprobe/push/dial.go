@@ -43,12 +43,12 @@ func (c *Client) dial(p place) (*grpc.ClientConn, error) {
 
 // open returns a stream that the scheduler let in.
 func (c *Client) open(ctx context.Context, conn *grpc.ClientConn) (*stream, error) {
-	token, err := c.o.Token()
+	proof, err := c.o.Token()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNoToken, err)
 	}
-	if token != "" {
-		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
+	if proof != "" {
+		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+proof)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	late := time.AfterFunc(c.o.Timeout, cancel)
@@ -65,7 +65,7 @@ func (c *Client) open(ctx context.Context, conn *grpc.ClientConn) (*stream, erro
 	}
 	return &stream{
 		BidiStreamingClient: g, told: newTold(max(c.o.Interval, time.Second)),
-		asked: make(chan struct{}, 1), end: make(chan error, 1), over: cancel,
+		asked: make(chan struct{}, 1), timed: make(chan struct{}, 1), end: make(chan error, 1), over: cancel,
 	}, nil
 }
 

@@ -71,10 +71,7 @@ func (c *Client) Report(s State, edge bool) {
 	c.last, c.edge = s, c.edge || edge
 	c.mu.Unlock()
 	if first || edge {
-		select {
-		case c.wake <- struct{}{}:
-		default:
-		}
+		token(c.wake)
 	}
 }
 
@@ -174,6 +171,7 @@ type stream struct {
 	pace  pace
 	seq   uint64
 	asked chan struct{} // holds a token if a full report is wanted
+	timed chan struct{} // holds a token if the interval changed
 	end   chan error    // why nothing is received any more
 	over  func()        // ends it
 }
@@ -225,6 +223,9 @@ func (c *Client) send(ctx context.Context, st *stream) error {
 			}
 		case <-later:
 			later = nil
+		case <-st.timed:
+			alarm = c.alarm(c.every())
+			continue
 		case <-st.asked:
 			full = true
 		case <-alarm: // an edge does not put it off
@@ -299,15 +300,21 @@ func (c *Client) receive(st *stream) error {
 			c.mu.Lock()
 			c.interval = min(max(time.Duration(a.GetIntervalMs())*time.Millisecond, 10*time.Millisecond), time.Minute)
 			c.mu.Unlock()
+			token(st.timed)
 		}
 		if a.GetWatchSet() {
 			c.o.Watch(a.GetWatch())
 		}
 		if a.GetFull() {
-			select {
-			case st.asked <- struct{}{}:
-			default:
-			}
+			token(st.asked)
 		}
+	}
+}
+
+// token puts one into a channel that has none.
+func token(ch chan<- struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
 	}
 }
