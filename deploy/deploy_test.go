@@ -25,6 +25,39 @@ var files = map[string][]string{
 	"10-rbac.yaml":      {"serviceaccount", "rbac"},
 	"20-queues.yaml":    {"queues"},
 	"30-scheduler.yaml": {"deployment", "service", "pdb"},
+	"40-probe.yaml":     {"probe-rbac", "probe"},
+}
+
+// copies are files that the chart needs and that are kept elsewhere: Helm takes none from
+// outside of a chart.
+func copies(t *testing.T) map[string]string {
+	t.Helper()
+	out := map[string]string{"helm/muster/files/gpunode-own.yaml": "../gpuprobe/crd/admission.yaml"}
+	alerts, err := filepath.Glob("alerts/*.rules.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range alerts {
+		out[filepath.Join("helm/muster/files", f)] = f
+	}
+	return out
+}
+
+// same holds a file to what it should be, or writes it anew.
+func same(t *testing.T, path, want string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	have, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(have), want); diff != "" {
+		t.Errorf("%s is not what it is made from; run go generate ./deploy and look at it (-have +made):\n%s", path, diff)
+	}
 }
 
 // helm runs the real helm of tools/helm. Its first build takes minutes.
@@ -76,6 +109,13 @@ func templates(rendered string) map[string]string {
 }
 
 func TestThePlainManifestsAreWhatTheChartRenders(t *testing.T) {
+	for to, from := range copies(t) {
+		text, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, to, string(text))
+	}
 	parts := templates(mustRender(t))
 	for file, sources := range files {
 		text := head
@@ -83,19 +123,7 @@ func TestThePlainManifestsAreWhatTheChartRenders(t *testing.T) {
 			text += parts[s]
 			delete(parts, s)
 		}
-		path := filepath.Join("manifests", file)
-		if *update {
-			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		have, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(string(have), text); diff != "" {
-			t.Errorf("%s is not what the chart renders; run go generate ./deploy and look at it (-have +rendered):\n%s", path, diff)
-		}
+		same(t, filepath.Join("manifests", file), text)
 	}
 	for source := range parts {
 		t.Errorf("the chart renders %s.yaml, but no manifest takes it", source)
@@ -113,6 +141,11 @@ func TestTheChartRefusesValuesThatMakeNoSense(t *testing.T) {
 		"leaderElection.leaseDuration=15":    "/leaderElection/leaseDuration",
 		"service.port=0":                     "/service/port",
 		"extraArgs={bind-qps}":               "/extraArgs/0",
+		"probe.mode=ebpf":                    "/probe/mode",
+		"probe.driverRoots={run/nvidia}":     "/probe/driverRoots/0",
+		"probe.metricsPort=0":                "/probe/metricsPort",
+		"probe.privileged=true":              "privileged",
+		"probe.seccompProfile.type=None":     "/probe/seccompProfile/type",
 	} {
 		if _, err := render(t, set); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("--set %s: got %v, want an error about %s", set, err, want)
