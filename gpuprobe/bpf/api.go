@@ -3,7 +3,7 @@
 //
 // Rare calls (cuInit, creation of a context) and exits are watched always. Launches are
 // watched only for pids that are armed, because a probe on the launch path costs from 0.3
-// to 5 µs a call: those that NVML calls idle, whose next launch is the edge that the
+// to 12 µs a call: those that NVML calls idle, whose next launch is the edge that the
 // scheduler waits for. A busy job pays nothing.
 package bpf
 

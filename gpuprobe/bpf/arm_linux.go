@@ -118,6 +118,17 @@ func (p *Probe) armOne(pid uint32) error {
 	if err := p.counter.enter(pid, p.isArmed); err != nil {
 		return err
 	}
+	a, err := p.attach(pid)
+	if err != nil {
+		p.counter.forget(pid)
+		return err
+	}
+	p.settle(pid, a)
+	return nil
+}
+
+// attach puts launch probes on all libraries in one process.
+func (p *Probe) attach(pid uint32) (*arming, error) {
 	a := &arming{links: map[*library]link.Link{}}
 	for _, l := range p.libraries {
 		k, err := l.attach(p.objs.Launch, l.launches, pid)
@@ -125,26 +136,28 @@ func (p *Probe) armOne(pid uint32) error {
 			p.mu.Lock()
 			p.leave(a)
 			p.mu.Unlock()
-			p.counter.forget(pid)
 			if errors.Is(err, os.ErrNotExist) {
-				return os.ErrProcessDone
+				return nil, os.ErrProcessDone
 			}
-			return err
+			return nil, err
 		}
 		a.links[l] = k
 	}
+	return a, nil
+}
+
+// settle notes that a pid is armed. Its end or its overrun may have come before there was
+// anything to disarm: then the kernel has removed the entry, or counts no more.
+func (p *Probe) settle(pid uint32, a *arming) {
 	p.mu.Lock()
 	a.since = time.Now()
 	p.armed[pid] = a
 	p.mu.Unlock()
-	// Its end or its overrun may have come before there was anything to disarm. Then the
-	// kernel has removed the entry or counts no more.
 	if !p.counter.counting(pid) {
 		p.mu.Lock()
 		p.release(pid)
 		p.mu.Unlock()
 	}
-	return nil
 }
 
 func (p *Probe) isArmed(pid uint32) bool {

@@ -74,6 +74,32 @@ func TestWhoLaunchesTooOftenIsDisarmed(t *testing.T) {
 	}
 }
 
+func TestWhatHappensWhileItIsStillBeingArmedDisarms(t *testing.T) {
+	for want, happens := range map[Kind]func(*process){
+		Overrun: func(c *process) { c.launch(50) },
+		Exited:  (*process).exit,
+	} {
+		needKernel(t)
+		lib := fakeDriver(t, t.TempDir(), push)
+		p := watch(t, Options{Libraries: []string{lib}, Overrun: 10})
+		c := startCaller(t, lib)
+		if err := p.counter.enter(c.pid, p.isArmed); err != nil {
+			t.Fatal(err)
+		}
+		a, err := p.attach(c.pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		happens(c)
+		for wait(t, p, c.pid).Kind != want {
+		}
+		p.settle(c.pid, a)
+		if _, ok := p.Armed(c.pid); ok {
+			t.Errorf("armed after event %d", want)
+		}
+	}
+}
+
 func TestStartsAndExitsAreToldOnce(t *testing.T) {
 	needKernel(t)
 	lib := fakeDriver(t, t.TempDir(), push)

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // What a child with fewer rights reports.
@@ -49,9 +50,13 @@ func child(task string) int {
 	}
 	r := report{Status: w.Status(), Count: counts[pid]}
 	_, r.Armed = w.Armed(pid)
-	for len(w.Events()) > 0 {
-		if e := <-w.Events(); e.PID == pid && e.Kind == Started {
-			r.Started = true
+	deadline := time.After(10 * time.Second)
+	for r.Status.Up && !r.Started {
+		select {
+		case e := <-w.Events():
+			r.Started = e.PID == pid && e.Kind == Started
+		case <-deadline:
+			return 1
 		}
 	}
 	_ = json.NewEncoder(os.Stdout).Encode(r)
