@@ -6,6 +6,7 @@ import (
 	"github.com/musterhq/muster/builtin/amount"
 	"github.com/musterhq/muster/builtin/plan"
 	"github.com/musterhq/muster/builtin/quota"
+	"github.com/musterhq/muster/builtin/spec"
 	"github.com/musterhq/muster/builtin/world"
 	"github.com/musterhq/muster/runtime/loop"
 )
@@ -20,6 +21,18 @@ type witness struct {
 	// cut has the jobs that gave up a place which was kept for one of them: others took
 	// what it needs, and the rest goes on without it until there is room.
 	cut map[string]bool
+	// room is what each node, before the last turn, had beyond what ran on it, by
+	// resource, and had: nobody may run where a broken GPU has left too little, but those
+	// who were there.
+	room map[string]nodeRoom
+	// told has how long those must have been idle who were chosen for it, by job and first
+	// task.
+	told map[string]spec.Duration
+}
+
+type nodeRoom struct {
+	left     []amount.Amount
+	capacity amount.List
 }
 
 func (w *witness) note(format string, args ...any) {
@@ -44,6 +57,7 @@ func (w *witness) look(t loop.Turn) {
 		w.node(state, world.NodeIx(n))
 	}
 	w.reclaim(state, t.Taken)
+	w.idle(state, t.Taken)
 }
 
 // queues: usage stays within max everywhere, and a parent is the sum of its
@@ -54,9 +68,10 @@ func (w *witness) queues(state *world.World, now map[string]amount.Amount) {
 		used, most := tree.Used(quota.Account(q)), tree.MaxOf(quota.Account(q))
 		for d := range used {
 			key := fmt.Sprintf("%s %s", tree.Queues[q].Path, tree.Res.Name(amount.Dim(d)))
-			now[key] = used[d]
-			if used[d] > most[d] && used[d] > w.highest[key] {
-				w.note("%s: uses %d of max %d", key, used[d], most[d])
+			taken := used[d] + tree.Kept(quota.Account(q), amount.Dim(d)) // whoever stays finds its quota
+			now[key] = taken
+			if taken > most[d] && taken > w.highest[key] {
+				w.note("%s: uses %d of max %d", key, taken, most[d])
 			}
 			var sum amount.Amount
 			for _, c := range tree.Queues[q].Children {
@@ -72,13 +87,14 @@ func (w *witness) queues(state *world.World, now map[string]amount.Amount) {
 	}
 }
 
-// limits: no user holds more GPUs in a queue than its limit for each user says.
+// limits: no user holds more GPUs in a queue than its limit for each user says, with what
+// is kept for those who may stay.
 func (w *witness) limits(state *world.World, now map[string]amount.Amount) {
 	tree := state.Quota
 	for q := range tree.Queues {
 		held := map[string]amount.Amount{}
 		state.EachPlaced(func(t *world.Task) {
-			if (t.State == world.Bound || t.State == world.Claimed) && below(tree, t.Job.Queue, quota.Q(q)) {
+			if (t.State == world.Bound || t.State == world.Claimed || t.Revocable()) && below(tree, t.Job.Queue, quota.Q(q)) {
 				held[t.Job.Spec.User] += state.GPUs(t)
 			}
 		})
@@ -163,13 +179,15 @@ func (w *witness) node(state *world.World, n world.NodeIx) {
 		}
 	}
 	for d := range free {
-		if foreign, _ := others.Get(amount.Dim(d)); running[d] < min(0, -foreign) { // others ask nobody
-			w.note("%s runs %d too much of %s", nd.Name, -running[d], state.Res.Name(amount.Dim(d)))
+		least := w.leastRoom(nd, amount.Dim(d))
+		if foreign, _ := others.Get(amount.Dim(d)); running[d] < min(least, -foreign) { // others ask nobody
+			w.note("%s runs %d too much of %s; at least %d may be left\n%s", nd.Name, -running[d], state.Res.Name(amount.Dim(d)), least, state.Digest())
 		}
 		if free[d] != state.Free(n)[d] {
 			w.note("%s says that %d of %s are free, it is %d", nd.Name, state.Free(n)[d], state.Res.Name(amount.Dim(d)), free[d])
 		}
 	}
+	w.room[nd.Name] = nodeRoom{running, state.Capacity(n)}
 	for i := range dev {
 		if held&(1<<i) != 0 {
 			dev[i] += 1000
@@ -179,6 +197,90 @@ func (w *witness) node(state *world.World, n world.NodeIx) {
 		}
 		if 1000-dev[i] != state.Dev(n)[i] {
 			w.note("%s says that %d of device %d are free, it is %d", nd.Name, state.Dev(n)[i], i, 1000-dev[i])
+		}
+	}
+}
+
+// leastRoom is what a node must have left at least beyond what runs there: nothing, or
+// what it had less before the last turn, less what has broken since.
+func (w *witness) leastRoom(nd *world.Node, d amount.Dim) amount.Amount {
+	if amount.IsGPU(w.tale.world().Res.Name(d)) {
+		d = amount.GPU // without any GPU, a node has no type
+	}
+	before, ok := w.room[nd.Name]
+	if !ok || int(d) >= len(before.left) {
+		return 0
+	}
+	had, _ := before.capacity.Get(d)
+	has, _ := w.tale.world().Capacity(w.index(nd)).Get(d)
+	return min(0, before.left[d]+min(0, has-had))
+}
+
+func (w *witness) index(nd *world.Node) world.NodeIx {
+	n, _ := w.tale.world().NodeNamed(nd.Name)
+	return n
+}
+
+// idle: who was chosen for being idle is ended only if it still is, whoever stays runs and
+// is not evicted by the same plan, and what is kept is the quota of those who may stay.
+func (w *witness) idle(state *world.World, p *plan.Plan) {
+	first := func(job string, tasks []int32) string { return fmt.Sprintf("%s/%d", job, tasks[0]) }
+	for _, e := range p.Ends {
+		after, chosen := w.told[first(e.Job, e.Tasks)]
+		if quiet, ok := state.Quiet(tasksIn(state, e.Job, e.Tasks), p.Now); chosen && (!ok || quiet < after) {
+			w.note("%s is ended for being idle, and is so for %s (%v)", e.Job, clockText(quiet), ok)
+		}
+	}
+	for _, s := range p.Stays {
+		delete(w.told, first(s.Job, s.Tasks))
+		for _, t := range tasksIn(state, s.Job, s.Tasks) {
+			if t.State != world.Bound {
+				w.note("task %d of %s stays and is %s", t.Index, s.Job, t.State)
+			}
+		}
+		for _, e := range p.Evictions {
+			if e.Job == s.Job {
+				w.note("%s stays and is evicted", s.Job)
+			}
+		}
+	}
+	for _, e := range p.Evictions {
+		delete(w.told, first(e.Job, e.Tasks))
+		if j := state.Job(e.Job); e.Idle > 0 && j != nil {
+			w.told[first(e.Job, e.Tasks)] = state.Quota.Queues[j.Queue].IdleAfter
+			if e.Rule != plan.RuleReclaim || e.Idle < state.Quota.Queues[j.Queue].IdleAfter || !e.Notify {
+				w.note("%s is evicted for being idle: %+v", e.Job, e)
+			}
+		}
+	}
+	w.kept(state)
+}
+
+func tasksIn(state *world.World, job string, tasks []int32) (out []*world.Task) {
+	if j := state.Job(job); j != nil {
+		for _, i := range tasks {
+			out = append(out, &j.Tasks[i])
+		}
+	}
+	return out
+}
+
+func (w *witness) kept(state *world.World) {
+	sums := make([]amount.Amount, len(state.Quota.Queues)*state.R())
+	state.EachPlaced(func(t *world.Task) {
+		if !t.Revocable() {
+			return
+		}
+		for q := t.Job.Queue; q != quota.None; q = state.Quota.Queues[q].Parent {
+			for _, e := range state.Charge(t.Job.Groups[t.Group].Shape, state.Nodes[t.Node].Class) {
+				sums[int(q)*state.R()+int(e.Dim)] += e.Amount
+			}
+		}
+	})
+	for i, sum := range sums {
+		q, d := i/state.R(), i%state.R()
+		if kept := state.Quota.Kept(quota.Account(q), amount.Dim(d)); kept != sum {
+			w.note("%s keeps %d of %s, those who may stay hold %d", state.Quota.Queues[q].Path, kept, state.Res.Name(amount.Dim(d)), sum)
 		}
 	}
 }

@@ -39,7 +39,7 @@ func play(s script, h how) (p *played) {
 	p = &played{tale: NewTale(context.Background(), nil)}
 	p.tale.victimsTake = s.victimsTake
 	p.tale.tree = h.treeOf(s.tree)
-	eye := &witness{tale: p.tale, cut: map[string]bool{}}
+	eye := &witness{tale: p.tale, cut: map[string]bool{}, room: map[string]nodeRoom{}, told: map[string]spec.Duration{}}
 	p.tale.After = func(t loop.Turn) {
 		eye.look(t)
 		if !t.Taken.Empty() || len(t.Taken.Pending) > 0 || len(t.Taken.Events) > 0 {
@@ -149,7 +149,7 @@ func (p *played) bytes(strip func(*plan.Plan)) string {
 
 // decisions keeps what is done, and when.
 func decisions(p *plan.Plan) {
-	*p = plan.Plan{Now: p.Now, Binds: p.Binds, Claims: p.Claims, Evictions: p.Evictions, Ends: p.Ends, Reserved: p.Reserved}
+	*p = plan.Plan{Now: p.Now, Binds: p.Binds, Claims: p.Claims, Evictions: p.Evictions, Ends: p.Ends, Stays: p.Stays, Reserved: p.Reserved}
 }
 
 // failer is what *testing.T and *rapid.T have in common.

@@ -71,7 +71,10 @@ func (n *narration) plan(p *plan.Plan) {
 	evictions := slices.Clone(p.Evictions)
 	slices.SortStableFunc(evictions, func(a, b plan.Eviction) int { return strings.Compare(a.Job, b.Job) })
 	for _, e := range evictions {
-		n.put(p.Now, line{format: "evict " + victimText(e) + " for %s (" + string(e.Rule) + ")" + noticeText(e, p.Now), names: []string{e.Job, e.For}})
+		n.put(p.Now, line{format: "evict " + victimText(e) + " for %s (" + string(e.Rule) + ")" + idleText(e) + noticeText(e, p.Now), names: []string{e.Job, e.For}})
+	}
+	for _, s := range p.Stays {
+		n.say(p.Now, "%s stays ("+s.Reason+")", s.Job)
 	}
 	for _, e := range p.Ends {
 		n.say(p.Now, map[bool]string{true: "end %s, its work is saved", false: "end %s, its time is over"}[e.Saved], e.Job)
@@ -105,6 +108,13 @@ func victimText(e plan.Eviction) string {
 		return fmt.Sprintf("task %d of %%s", e.Tasks[0])
 	}
 	return fmt.Sprintf("tasks %s of %%s", strings.Trim(strings.Join(strings.Fields(fmt.Sprint(e.Tasks)), ","), "[]"))
+}
+
+func idleText(e plan.Eviction) string {
+	if e.Idle == 0 {
+		return ""
+	}
+	return ", idle for " + clockText(e.Idle)
 }
 
 func noticeText(e plan.Eviction, now spec.Time) string {

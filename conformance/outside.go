@@ -3,9 +3,11 @@ package conformance
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/musterhq/muster/builtin/amount"
 	"github.com/musterhq/muster/builtin/spec"
 	"github.com/musterhq/muster/runtime/ledger"
 )
@@ -115,6 +117,27 @@ func (t *Tale) found(words, _ []string) error {
 	for _, i := range tasks {
 		t.post(ledger.TaskRunning{Job: job, Task: i, Node: node, Since: t.now()})
 	}
+	return err
+}
+
+// failGPU is what an adapter posts when a GPU reports that it can't go on.
+func (t *Tale) failGPU(words, _ []string) error {
+	if len(words) != 1 && len(words) != 3 {
+		return errors.New("write fail-gpu NODE JOB 0..3, or fail-gpu NODE of one that nobody uses")
+	}
+	n, ok := t.world().NodeNamed(words[0])
+	if !ok {
+		return fmt.Errorf("there is no node %s", words[0])
+	}
+	node := t.world().Nodes[n].Spec
+	gpus, _ := node.Capacity.Get(amount.GPUName)
+	node.Capacity = slices.Clone(node.Capacity).Set(amount.GPUName, gpus-1000)
+	t.post(ledger.NodeAdded{Node: node})
+	if len(words) == 1 {
+		return nil
+	}
+	tasks, err := tasksOf(words[2])
+	t.post(ledger.Evicted{Job: words[1], Tasks: tasks})
 	return err
 }
 

@@ -373,6 +373,10 @@ func queueWord(q *spec.Queue, key, value string) (err error) {
 		q.MinRuntime, err = durationOf(value)
 	case "delay":
 		q.PreemptionDelay, err = durationOf(value)
+	case "idle-after":
+		q.IdleAfter, err = durationOf(value)
+	case "idle-grace":
+		q.IdleGrace, err = durationOf(value)
 	case "user", "group":
 		if len(q.Limits) == 0 {
 			return fmt.Errorf("%s stands behind no limit", key)

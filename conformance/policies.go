@@ -108,7 +108,7 @@ func (t *Tale) use(words, _ []string) error {
 		return t.measured(words)
 	}
 	if len(words) == 0 {
-		return errors.New("write use a1..a9 busy=50, use a1 idle=10m, use a1 unknown, or use a1 to be told")
+		return errors.New("write use a1..a9 busy=50, use a1 idle=10m watched=1h, use a1 unknown, or use a1 to be told")
 	}
 	names, err := namesOf(words[0])
 	if err != nil {
@@ -125,13 +125,18 @@ func (t *Tale) use(words, _ []string) error {
 	if ev.Idle, err = o.duration("idle"); err != nil {
 		return err
 	}
+	if ev.Watched, err = o.duration("watched"); err != nil {
+		return err
+	}
+	only, err := o.number("task", -1)
 	for _, name := range names {
 		for i := range max(1, t.tasksOf(name)) {
-			ev.Job, ev.Task = name, int32(i)
-			t.post(ev)
+			if ev.Job, ev.Task = name, int32(i); only < 0 || only == int64(i) {
+				t.post(ev)
+			}
 		}
 	}
-	return o.rest()
+	return errors.Join(err, o.rest())
 }
 
 func (t *Tale) tasksOf(job string) int {

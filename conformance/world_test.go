@@ -33,6 +33,7 @@ type writer struct {
 	now     spec.Time
 	leaves  []string
 	nodes   []string
+	specs   map[string]spec.Node // as they came
 	jobs    []*spec.Job
 	touched map[string]bool
 	made    int
@@ -41,17 +42,86 @@ type writer struct {
 var gpuTypes = []string{"", "H100", "A100"}
 
 func drawScript(t *rapid.T) script {
-	w := &writer{t: t, touched: map[string]bool{}}
+	w := &writer{t: t, touched: map[string]bool{}, specs: map[string]spec.Node{}}
 	s := script{tree: w.tree(), victimsTake: rapid.SampledFrom([]spec.Duration{0, 0, 30 * spec.Second}).Draw(t, "victims take")}
 	first := step{}
 	for range rapid.IntRange(1, 4).Draw(t, "nodes") {
 		first.events = append(first.events, w.newNode())
 	}
 	s.steps = append(s.steps, first)
+	if !w.sometimes("nobody idles", 2) {
+		s.steps = append(s.steps, w.idlers(s.tree)...)
+	}
 	for range rapid.IntRange(3, 14).Draw(t, "steps") {
 		s.steps = append(s.steps, w.step())
 	}
 	return s
+}
+
+// idlers fill the pool with jobs of one leaf that are watched to do nothing; a job of
+// another, which is guaranteed some GPUs, comes for theirs.
+func (w *writer) idlers(tree spec.Tree) []step {
+	hoarder, owner := tree.Root.Children[0], tree.Root.Children[1]
+	hoarder.Guaranteed, hoarder.IdleAfter, hoarder.Preemption, hoarder.MinRuntime = nil, 100*spec.Second, "", 0
+	owner.Guaranteed, owner.Max, owner.PreemptionDelay, owner.Preemption = spec.GPUs(6), nil, 0, ""
+	for _, q := range owner.Children {
+		q.Guaranteed, q.Max, q.PreemptionDelay = nil, nil, 0
+	}
+	for _, q := range hoarder.Children {
+		q.Guaranteed, q.IdleAfter, q.MinRuntime, q.Preemption = nil, 0, 0, ""
+	}
+	fill := step{wait: spec.Second}
+	w.now += fill.wait
+	for range rapid.SampledFrom([]int{12, 6, 3}).Draw(w.t, "idlers") {
+		fill.events = append(fill.events, w.plainJob(first(w.leaves, "root."+hoarder.Name)))
+	}
+	come := step{wait: 400 * spec.Second}
+	w.now += come.wait
+	for _, j := range w.jobs {
+		for i := range tasksOfSpec(j) {
+			if !w.sometimes("busy", 4) {
+				come.events = append(come.events, ledger.UseMeasured{Job: j.ID, Task: int32(i), Known: true, Idle: 300 * spec.Second, Watched: 300 * spec.Second, At: w.now})
+			}
+		}
+	}
+	for range 2 {
+		come.events = append(come.events, w.plainJob(first(w.leaves, "root."+owner.Name)))
+	}
+	more := step{wait: rapid.SampledFrom([]spec.Duration{1, 5, 9, 29}).Draw(w.t, "grace") * spec.Second}
+	w.now += more.wait
+	w.touched = map[string]bool{}
+	for range rapid.IntRange(0, 3).Draw(w.t, "wakes") {
+		if j, ok := pick(w, "who", w.jobIDs()); ok {
+			more.events = append(more.events, w.use(j, int32(rapid.IntRange(0, 1).Draw(w.t, "which"))))
+		}
+	}
+	return []step{fill, come, more}
+}
+
+// plainJob asks for nothing but GPUs.
+func (w *writer) plainJob(queue string) ledger.Event {
+	ev := w.newJobIn(queue, 0)
+	j := w.jobs[len(w.jobs)-1]
+	j.NonPreemptible, j.Duration = false, 0
+	for i := range j.Tasks {
+		g := &j.Tasks[i]
+		g.Request, g.GPUTypes, g.Near = spec.GPUs(1), nil, spec.Near{}
+		g.Size = min(g.Size, 3)
+		g.Min = min(g.Min, g.Size)
+	}
+	return ev
+}
+
+func tasksOfSpec(j *spec.Job) (n int64) {
+	for _, g := range j.Tasks {
+		n += g.Size
+	}
+	return n
+}
+
+// first is the first leaf at or below a path.
+func first(leaves []string, path string) string {
+	return leaves[slices.IndexFunc(leaves, func(l string) bool { return l == path || strings.HasPrefix(l, path+".") })]
 }
 
 func (w *writer) gpus(label string, most int64) spec.Resources {
@@ -100,6 +170,8 @@ func (w *writer) queue(name string) *spec.Queue {
 	q.StrictFIFO = w.sometimes("strict", 8)
 	q.Preemption = rapid.SampledFrom([]spec.PreemptionPolicy{"", "", "", "fence", "disabled"}).Draw(w.t, "preemption")
 	q.MinRuntime = rapid.SampledFrom([]spec.Duration{0, 0, 0, 120 * spec.Second}).Draw(w.t, "min runtime")
+	q.IdleAfter = rapid.SampledFrom([]spec.Duration{0, 0, 40 * spec.Second, 100 * spec.Second}).Draw(w.t, "idle after")
+	q.IdleGrace = rapid.SampledFrom([]spec.Duration{0, 30 * spec.Second}).Draw(w.t, "idle grace")
 	q.PreemptionDelay = rapid.SampledFrom([]spec.Duration{0, 0, 0, 90 * spec.Second}).Draw(w.t, "delay")
 	return q
 }
@@ -115,17 +187,20 @@ func (w *writer) newNode() ledger.Event {
 		n.Labels = map[string]string{"zone": zone}
 	}
 	w.nodes = append(w.nodes, n.Name)
+	w.specs[n.Name] = n
 	w.touched[n.Name] = true
 	return ledger.NodeAdded{Node: n}
 }
 
 func (w *writer) newJob() ledger.Event {
+	return w.newJobIn(rapid.SampledFrom(w.leaves).Draw(w.t, "queue"), rapid.Int64Range(0, 2).Draw(w.t, "priority"))
+}
+
+func (w *writer) newJobIn(queue string, priority int64) ledger.Event {
 	w.made++
 	j := &spec.Job{
-		ID: fmt.Sprintf("j%02d", w.made), Submit: w.now,
-		Queue:    rapid.SampledFrom(w.leaves).Draw(w.t, "queue"),
+		ID: fmt.Sprintf("j%02d", w.made), Submit: w.now, Queue: queue, Priority: priority,
 		User:     rapid.SampledFrom([]string{"ann", "bob"}).Draw(w.t, "user"),
-		Priority: rapid.Int64Range(0, 2).Draw(w.t, "priority"),
 		Duration: rapid.SampledFrom([]spec.Duration{0, 0, 60 * spec.Second, 400 * spec.Second}).Draw(w.t, "duration"),
 		Notice:   rapid.SampledFrom([]spec.Duration{0, 0, 45 * spec.Second}).Draw(w.t, "notice"),
 	}
@@ -181,7 +256,7 @@ func (w *writer) near() spec.Near {
 
 func (w *writer) step() step {
 	w.touched = map[string]bool{}
-	s := step{wait: rapid.SampledFrom([]spec.Duration{0, 1, 50, 130, 400}).Draw(w.t, "wait") * spec.Second}
+	s := step{wait: rapid.SampledFrom([]spec.Duration{0, 1, 9, 50, 130, 400}).Draw(w.t, "wait") * spec.Second}
 	w.now += s.wait
 	for range rapid.IntRange(1, 4).Draw(w.t, "events") {
 		if ev := w.event(); ev != nil {
@@ -214,7 +289,7 @@ func commuting(events []ledger.Event) []ledger.Event {
 
 // event draws one event; nil if what it wants to touch was touched already.
 func (w *writer) event() ledger.Event {
-	kind := rapid.SampledFrom(strings.Fields("submit submit submit submit finish task lose release priority saved fail add queues others")).Draw(w.t, "event")
+	kind := rapid.SampledFrom(strings.Fields("submit submit submit submit finish task lose release priority saved fail add queues others use use use use break")).Draw(w.t, "event")
 	switch kind {
 	case "submit":
 		return w.newJob()
@@ -227,6 +302,11 @@ func (w *writer) event() ledger.Event {
 		return nil
 	case "queues":
 		return w.newTree()
+	case "break":
+		if n, ok := pick(w, "node", w.nodes); ok {
+			return w.broken(n)
+		}
+		return nil
 	case "others":
 		if n, ok := pick(w, "node", w.nodes); ok {
 			return w.others(n)
@@ -249,6 +329,8 @@ func (w *writer) event() ledger.Event {
 		return ledger.TaskReleased{Job: j, Task: task}
 	case "saved":
 		return ledger.Saved{Job: j}
+	case "use":
+		return w.use(j, task)
 	}
 	return ledger.JobPriority{ID: j, Priority: rapid.Int64Range(0, 2).Draw(w.t, "new priority")}
 }
@@ -262,6 +344,24 @@ func (w *writer) others(node string) ledger.Event {
 		e.Avoids = map[spec.Term]int32{{ID: "t", Topology: "zone"}: 1}
 	}
 	return e
+}
+
+// use is what is measured of a task: mostly that it has been idle for long.
+func (w *writer) use(job string, task int32) ledger.Event {
+	e := ledger.UseMeasured{Job: job, Task: task, At: w.now, Known: !w.sometimes("unknown", 8)}
+	e.Idle = rapid.SampledFrom([]spec.Duration{500, 500, 500, 60, 0}).Draw(w.t, "idle") * spec.Second
+	e.Watched = rapid.SampledFrom([]spec.Duration{500, 500, 500, 50, 0}).Draw(w.t, "watched") * spec.Second
+	return e
+}
+
+// broken is a node of which some GPUs have failed, or work again.
+func (w *writer) broken(name string) ledger.Event {
+	n := w.specs[name]
+	left := rapid.Int64Range(0, 8).Draw(w.t, "GPUs left")
+	if has, _ := n.Capacity.Get(amount.GPUName); amount.Amount(left*1000) < has {
+		n.Capacity = slices.Clone(n.Capacity).Set(amount.GPUName, amount.Amount(left*1000))
+	}
+	return ledger.NodeAdded{Node: n}
 }
 
 // newTree changes settings of the queues but not which there are.

@@ -71,6 +71,7 @@ func acceptStays(w *world.World, p *plan.Plan) {
 		if n == nil {
 			continue
 		}
+		n.Job.Stayed = p.Now
 		if s.Reason != plan.StayUnneeded {
 			n.Job.Woke = p.Now
 		}

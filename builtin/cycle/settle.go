@@ -62,8 +62,10 @@ func (c *cycle) settleClaims() {
 		switch {
 		case c.mayStart(j):
 			c.bindClaims(j)
+		case c.lacksDevices(j):
+			c.dropClaims(j, "a node has lost GPUs")
 		case c.now >= j.ClaimExpiry:
-			c.dropClaims(j)
+			c.dropClaims(j, "what held them did not go in time")
 		default:
 			c.wakeAt(j.ClaimExpiry)
 		}
@@ -89,9 +91,14 @@ func (c *cycle) bindClaims(j *world.Job) {
 	}
 }
 
-func (c *cycle) dropClaims(j *world.Job) {
+// lacksDevices says whether a place is kept for a job on a GPU that is there no more.
+func (c *cycle) lacksDevices(j *world.Job) bool {
+	return slices.ContainsFunc(j.Tasks, func(t world.Task) bool { return t.State == world.Claimed && c.w.LacksDevice(&t) })
+}
+
+func (c *cycle) dropClaims(j *world.Job, why string) {
 	c.w.GiveUpClaims(j)
-	c.event(plan.EventExpired, j, fmt.Sprintf("%s gave up the places kept for it: what held them did not go in time", j.Spec.ID))
+	c.event(plan.EventExpired, j, fmt.Sprintf("%s gave up the places kept for it: %s", j.Spec.ID, why))
 	c.fruitful = true
 }
 

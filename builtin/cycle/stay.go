@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/musterhq/muster/builtin/plan"
+	"github.com/musterhq/muster/builtin/victim"
 	"github.com/musterhq/muster/builtin/world"
 )
 
@@ -26,8 +27,11 @@ func (c *cycle) stays(n *world.Notice) bool {
 	}
 	c.out.Stays = append(c.out.Stays, s)
 	c.spared = append(c.spared, n.Job)
-	c.event(plan.EventWithdrawn, n.Job, stayText(&s, lost))
-	c.wakeAt(c.now + freshFor) // from the next cycle on, it may go if nobody else can
+	c.event(plan.EventWithdrawn, n.Job, stayText(&s))
+	for _, j := range lost {
+		c.event(plan.EventExpired, j, fmt.Sprintf("%s gave up the places kept for it: %s stays there", j.Spec.ID, s.Job))
+	}
+	c.wakeAt(c.now + victim.SparedFor) // from then on it may go, if nobody else can
 	return true
 }
 
@@ -38,10 +42,21 @@ func (c *cycle) reasonToStay(n *world.Notice) string {
 			return plan.StayUnneeded
 		}
 		return ""
-	case c.w.KnownUntil(n.Tasks, c.now) == 0:
+	case c.idleAsFarAsKnown(n):
 		return plan.StayUnknown
 	}
 	return plan.StayWoke
+}
+
+// idleAsFarAsKnown says whether no measurement says that a victim is busy: some may be
+// missing, or some use may have gone unseen.
+func (c *cycle) idleAsFarAsKnown(n *world.Notice) bool {
+	for _, t := range n.Tasks {
+		if _, idle, ok := c.w.UseOf(t, c.now); ok && c.w.GPUs(t) > 0 && idle < n.IdleAfter {
+			return false
+		}
+	}
+	return true
 }
 
 func (c *cycle) awaited(n *world.Notice) bool {
@@ -53,15 +68,11 @@ func (c *cycle) awaited(n *world.Notice) bool {
 	return false
 }
 
-func stayText(s *plan.Stay, lost []*world.Job) string {
+func stayText(s *plan.Stay) string {
 	why := map[string]string{
 		plan.StayWoke:     "its GPUs are busy again",
 		plan.StayUnknown:  "nobody knows any more what its GPUs do",
 		plan.StayUnneeded: "nobody needs its place any more",
 	}[s.Reason]
-	text := fmt.Sprintf("%s, which was to go for %s, stays: %s", s.Job, s.For, why)
-	for _, j := range lost {
-		text += fmt.Sprintf("; %s looks for another place", j.Spec.ID)
-	}
-	return text
+	return fmt.Sprintf("%s, which was to go for %s, stays: %s", s.Job, s.For, why)
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/musterhq/muster/builtin/amount"
 	"github.com/musterhq/muster/builtin/plan"
+	"github.com/musterhq/muster/builtin/spec"
 	"github.com/musterhq/muster/builtin/world"
 )
 
@@ -17,6 +18,10 @@ import (
 // Such evictions can be taken back, so what they free is room, not quota: where quota is
 // what the job lacks, and where nothing but a unit that straddles will do, the policy's
 // prices decide alone, as if nobody were idle.
+
+// SparedFor is how long a job is no victim after an eviction of it was taken back. After
+// that, and until it could have been idle for as long again, it goes last if it woke up.
+const SparedFor = spec.Second
 
 // choice is how the units of an ask are compared.
 type choice uint8

@@ -124,7 +124,7 @@ func (s *Search) legal(a *ask) ([]int32, string) {
 		if !u.alive() {
 			continue
 		}
-		if slices.Contains(s.Spared, u.job) {
+		if u.job.Stayed > 0 && s.now < u.job.Stayed+SparedFor || slices.Contains(s.Spared, u.job) {
 			why = reasonWoke
 			continue
 		}

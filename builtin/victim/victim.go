@@ -42,7 +42,8 @@ type Search struct {
 	// Protect, if set, keeps units out; it is asked once a cycle and leaf.
 	Protect Protector
 	kept    kept // by the rules, from the job looked at last
-	// Spared jobs are no victims in this cycle: evictions of them were just withdrawn.
+	// Spared jobs are no victims: evictions of them were taken back in this cycle. See
+	// SparedFor.
 	Spared []*world.Job
 
 	pool   pool

@@ -96,7 +96,8 @@ type Job struct {
 	ClaimExpiry spec.Time
 	// ReservedUntil is when the reservation of nodes for the job ends.
 	ReservedUntil spec.Time
-	Woke          spec.Time // when an eviction of it was last withdrawn since its GPUs were busy again, 0 = never
+	Stayed        spec.Time // when an eviction of it was last taken back, 0 = never
+	Woke          spec.Time // likewise, because its GPUs may be busy again
 	Notes         any       // what the cycle remembers about why it waits
 	Texts         any       // and about its names and labels
 

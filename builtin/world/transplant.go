@@ -47,7 +47,8 @@ func (w *World) adopt(from *World, j *Job, q quota.Q) {
 	c.Spec = j.Spec
 	w.Narrow(c, j.Only)
 	c.Judged, c.Refused, c.Attempts, c.Evicted = j.Judged, j.Refused, j.Attempts, j.Evicted
-	c.Blocked, c.Checkpoint, c.Woke, c.Notes = j.Blocked, j.Checkpoint, j.Woke, j.Notes
+	c.Blocked, c.Checkpoint, c.Notes = j.Blocked, j.Checkpoint, j.Notes
+	c.Stayed, c.Woke = j.Stayed, j.Woke
 	c.ClaimExpiry, c.ReservedUntil = j.ClaimExpiry, j.ReservedUntil
 	c.Serial, c.use = j.Serial, j.use
 	for i := range j.Tasks {

@@ -308,10 +308,16 @@ func (w *World) FreeOf(n NodeIx, d amount.Dim) amount.Amount { return w.free[int
 // Settled says whether nothing that a claimed task waits for is still held by
 // somebody else. What was claimed on the node after it does not count: whoever
 // came first starts first.
+//
+// On a node that has lost devices which somebody still runs on, what each device has free
+// is not enough: the others count against the node as a whole.
 func (w *World) Settled(t *Task) bool {
-	row := w.Free(t.Node)
+	if w.LacksDevice(t) {
+		return false
+	}
+	row, whole := w.Free(t.Node), w.lacksDevices(t.Node)
 	for _, e := range w.Shapes[t.Job.Groups[t.Group].Shape].Request {
-		if amount.IsGPU(w.Res.Name(e.Dim)) && t.Dev != 0 {
+		if amount.IsGPU(w.Res.Name(e.Dim)) && t.Dev != 0 && !whole {
 			continue // devices are looked at one by one
 		}
 		if row[e.Dim] < 0 && row[e.Dim].Add(w.claimedAfter(t, e.Dim)) < 0 {
@@ -324,6 +330,18 @@ func (w *World) Settled(t *Task) bool {
 		}
 	}
 	return true
+}
+
+// LacksDevice says whether a task holds, or is to have, a device that its node has lost.
+func (w *World) LacksDevice(t *Task) bool { return t.Dev>>w.Nodes[t.Node].Devices != 0 }
+
+func (w *World) lacksDevices(n NodeIx) bool {
+	for t := w.Nodes[n].head; t != nil; t = t.next {
+		if w.LacksDevice(t) {
+			return true
+		}
+	}
+	return false
 }
 
 // deviceClaimedAfter is what tasks that were claimed after t take of a device.

@@ -46,7 +46,9 @@ type (
 		Job  string
 		Task int32
 	}
-	// Evicted says that victims are gone from their nodes.
+	// Evicted says that tasks were taken off their nodes and are gone: victims, or tasks
+	// whose GPU has failed. They are pending again, and what is left of a gang is completed
+	// before anything else is started.
 	Evicted struct {
 		Job   string
 		Tasks []int32
@@ -376,10 +378,10 @@ func (e UseMeasured) apply(l *Ledger, now spec.Time) error {
 	if err != nil {
 		return err
 	}
-	if e.Known && (e.Busy < 0 || e.Busy > amount.One || e.Idle < 0) {
-		return refuse("use-out-of-range", "job %s: task %d can't be busy for %d/2^32 and idle for %d ns", e.Job, e.Task, e.Busy, e.Idle)
+	if e.Known && (e.Busy < 0 || e.Busy > amount.One || e.Idle < 0 || e.Watched < 0) {
+		return refuse("use-out-of-range", "job %s: task %d can't be busy for %d/2^32, idle for %d ns and watched for %d ns", e.Job, e.Task, e.Busy, e.Idle, e.Watched)
 	}
-	l.world.NoteUse(t, world.Use{Known: e.Known, Busy: e.Busy, Idle: e.Idle, At: min(e.At, now)})
+	l.world.NoteUse(t, world.Use{Known: e.Known, Busy: e.Busy, Idle: e.Idle, Watched: e.Watched, At: min(e.At, now)})
 	return nil
 }
 
