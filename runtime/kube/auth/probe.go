@@ -18,7 +18,7 @@ import (
 const ProbeAudience = "muster"
 
 // nodeClaim is where a TokenReview names the node of the pod that a token was made for:
-// the kubelet asks for tokens of its own pods only (Kubernetes 1.32, KEP-4193).
+// the kubelet asks for tokens of its own pods only (Kubernetes 1.30, KEP-4193).
 const nodeClaim = "authentication.kubernetes.io/node-name"
 
 // Probes identifies nodes by the tokens of their probes.
@@ -54,7 +54,7 @@ func (p Probes) nodeOf(s *authenticationv1.TokenReviewStatus) (string, error) {
 	case s.User.Username != account:
 		return "", nobody("it is of %s; probes have %s", s.User.Username, account)
 	case len(nodes) != 1 || nodes[0] == "":
-		return "", nobody("it is bound to no node: probes need tokens that the kubelet projects, and Kubernetes 1.32 or later")
+		return "", nobody("it is bound to no node: probes need tokens that the kubelet projects, and Kubernetes 1.30 or later")
 	}
 	return nodes[0], nil
 }
