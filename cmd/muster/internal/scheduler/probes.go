@@ -30,7 +30,7 @@ func (s *probes) open(sink usage.Sink) error {
 		return nil
 	}
 	listen := serve.Listen{Address: o.ProbeListen, CertFile: o.Listen.CertFile, KeyFile: o.Listen.KeyFile}
-	listen.SelfSigned = listen.CertFile == ""
+	listen.SelfSigned = listen.CertFile == "" && !serve.IsLocal(listen.Address)
 	config, err := listen.TLS()
 	if err != nil {
 		return fmt.Errorf("--probe-listen: %w", err)
