@@ -176,8 +176,9 @@ func (c *cycle) evict(j *world.Job, got *victim.Outcome) {
 }
 
 // wakeForVictims asks for another cycle when time alone may allow a preemption:
-// the job's delay ends, or victims grow out of their queues' minRuntime.
+// the job's delay ends, those may be victims again who were spared, or victims grow out of their queues' minRuntime.
 func (c *cycle) wakeForVictims(j *world.Job) {
+	c.wakeAt(c.searcher().SparedUntil)
 	q := &c.w.Quota.Queues[j.Queue]
 	if q.PreemptionDelay > 0 {
 		c.wakeAt(j.Spec.Submit + q.PreemptionDelay)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/musterhq/muster/builtin/plan"
-	"github.com/musterhq/muster/builtin/victim"
 	"github.com/musterhq/muster/builtin/world"
 )
 
@@ -31,7 +30,6 @@ func (c *cycle) stays(n *world.Notice) bool {
 	for _, j := range lost {
 		c.event(plan.EventExpired, j, fmt.Sprintf("%s gave up the places kept for it: %s stays there", j.Spec.ID, s.Job))
 	}
-	c.wakeAt(c.now + victim.SparedFor) // from then on it may go, if nobody else can
 	return true
 }
 

@@ -40,10 +40,14 @@ func Configured(name string, params map[string]any) (policies.Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.make(about{info: policies.Info{
+	a := about{info: policies.Info{
 		Name: b.name, Version: version, Digest: "builtin", Kinds: b.kind,
 		Columns: b.columns, Params: bound, Reasons: b.reasons, Laws: b.laws,
-	}}), nil
+	}}
+	if b.try != nil {
+		return b.try(a)
+	}
+	return b.make(a), nil
 }
 
 // Names lists the built-in policies that decide any of the kinds in k, sorted.
@@ -82,7 +86,7 @@ type about struct {
 func (a *about) Info() policies.Info { return a.info }
 
 // param returns a setting's value; the table of built-ins has it, with that type.
-func param[T int64 | float64 | bool](a *about, name string) T {
+func param[T int64 | float64 | bool | string](a *about, name string) T {
 	i := slices.IndexFunc(a.info.Params, func(p policies.Param) bool { return p.Name == name })
 	return a.info.Params[i].Value.(T)
 }

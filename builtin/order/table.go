@@ -11,6 +11,7 @@ type builtin struct {
 	reasons []string
 	laws    []string
 	make    func(about) policies.Policy
+	try     func(about) (policies.Policy, error) // in place of make: some settings can't be used
 }
 
 // The laws of the conformance suite that several policies claim: of job orders whose
@@ -88,7 +89,10 @@ var builtins = []builtin{
 	{
 		name: "guaranteed-fair", kind: policies.QueueShares, columns: treeColumns,
 		laws: append([]string{"sharing-incentive", "demand-monotone"}, fullLaws...),
-		make: func(a about) policies.Policy { return &guaranteedFair{about: a} },
+		params: []policies.Param{
+			{Name: "count", Type: policies.ParamString, Default: "allocated", Doc: "what a queue holds above its guarantee counts as it is allocated, or as it was measured to be used: GPUs that do nothing justify no share then"},
+		},
+		try: newGuaranteedFair,
 	},
 	{
 		name: "idle-first", kind: policies.VictimCosts,

@@ -6,6 +6,7 @@ import (
 	"github.com/musterhq/muster/builtin/amount"
 	"github.com/musterhq/muster/builtin/plan"
 	"github.com/musterhq/muster/builtin/quota"
+	"github.com/musterhq/muster/builtin/spec"
 	"github.com/musterhq/muster/builtin/world"
 )
 
@@ -124,8 +125,10 @@ func (s *Search) legal(a *ask) ([]int32, string) {
 		if !u.alive() {
 			continue
 		}
-		if u.job.Stayed > 0 && s.now < u.job.Stayed+SparedFor || slices.Contains(s.Spared, u.job) {
-			why = reasonWoke
+		if until := s.sparedUntil(u.job); until > s.now {
+			if why = reasonWoke; s.SparedUntil == 0 || until < s.SparedUntil {
+				s.SparedUntil = until
+			}
 			continue
 		}
 		if feuds && s.w.Frozen(a.job.Spec.ID, u.job.Spec.ID) {
@@ -139,6 +142,17 @@ func (s *Search) legal(a *ask) ([]int32, string) {
 		s.legalUnits = append(s.legalUnits, int32(i))
 	}
 	return s.legalUnits, why
+}
+
+// sparedUntil is until when a job is no victim since an eviction of it was taken back.
+func (s *Search) sparedUntil(j *world.Job) spec.Time {
+	switch {
+	case slices.Contains(s.Spared, j):
+		return s.now + SparedFor
+	case j.Stayed > 0:
+		return j.Stayed + SparedFor
+	}
+	return s.now
 }
 
 // atLevel keeps the units that may be in a set of the level. It looks at GPUs only

@@ -45,6 +45,9 @@ type Search struct {
 	// Spared jobs are no victims: evictions of them were taken back in this cycle. See
 	// SparedFor.
 	Spared []*world.Job
+	// SparedUntil is when the first of those may be a victim again that a search had to
+	// leave out, 0 if none had to.
+	SparedUntil spec.Time
 
 	pool   pool
 	memo   memo
@@ -75,7 +78,7 @@ func (s *Search) Reset(w *world.World, x *pack.Index, price Pricer, now spec.Tim
 	if s.w != w {
 		s.pool = pool{}
 	}
-	s.w, s.x, s.price, s.now, s.Protect, s.Spared = w, x, price, now, nil, nil
+	s.w, s.x, s.price, s.now, s.Protect, s.Spared, s.SparedUntil = w, x, price, now, nil, nil, 0
 	s.pool.ready = false
 	s.memo.reset()
 }
