@@ -8,9 +8,9 @@ import (
 // One sweep of 8 GPUs with 64 processes, half of them idle and armed, on fakes: what the
 // agent itself costs every 5 s.
 func BenchmarkSweep(b *testing.B) {
-	for _, size := range []struct{ gpus, processes int }{{8, 64}, {8, 1024}, {8, 10_000}} {
+	for _, size := range []struct{ gpus, processes int }{{8, 64}, {8, 1024}} {
 		b.Run(fmt.Sprintf("gpus=%d/processes=%d", size.gpus, size.processes), func(b *testing.B) {
-			n := newNode(b, size.gpus, func(c *Config) { c.Deadline = c.Interval - 1 })
+			n := newNode(b, size.gpus, nil)
 			each := size.processes / size.gpus
 			for gpu := range size.gpus {
 				use := map[uint32]int{}

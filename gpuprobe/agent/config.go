@@ -90,11 +90,13 @@ func (c *Config) check() error {
 	if c.PodName == nil {
 		c.PodName = func(string) (string, string, bool) { return "", "", false }
 	}
+	if c.Interval <= 0 {
+		c.Interval = 5 * time.Second
+	}
 	for _, d := range []struct {
 		to  *time.Duration
 		def time.Duration
 	}{
-		{&c.Interval, 5 * time.Second},
 		{&c.Deadline, min(3500*time.Millisecond, c.Interval*7/10)},
 		{&c.ListEvery, 10 * time.Second},
 		{&c.ListKeep, time.Minute},

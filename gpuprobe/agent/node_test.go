@@ -30,6 +30,7 @@ type node struct {
 
 	mu     sync.Mutex
 	states []*State // newest last
+	told   int      // edges
 	lib    nvml.Library
 	libErr error
 	names  map[string]string // uid to "ns/name"
@@ -54,7 +55,7 @@ func newNode(t testing.TB, n int, change func(*Config)) *node {
 	nd.lib = nd.gpus
 	c := Config{
 		Node: "node-1", Boot: "boot-1", Clock: v, Library: nd.library, Watcher: nd.bpf, Finder: nd.who, Lister: nd.kube,
-		Sink: nd.take, Deadline: 3 * time.Second, PodName: nd.podName,
+		Sink: nd.take, PodName: nd.podName,
 	}
 	if change != nil {
 		change(&c)
@@ -116,6 +117,12 @@ func (n *node) take(s *State) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.states = append(n.states, s)
+	if s.Edge {
+		n.told++
+	}
+	if len(n.states) > 64 {
+		n.states = n.states[32:]
+	}
 }
 
 func (n *node) last() *State {
@@ -128,15 +135,10 @@ func (n *node) last() *State {
 }
 
 // edges so far.
-func (n *node) edges() (count int) {
+func (n *node) edges() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for _, s := range n.states {
-		if s.Edge {
-			count++
-		}
-	}
-	return count
+	return n.told
 }
 
 func (n *node) now() time.Time { return time.Unix(0, n.clock.Now()) }
