@@ -168,7 +168,7 @@ func (w *Writer) due() int64 {
 // all come at once.
 func (w *Writer) phase() int64 {
 	h := fnv.New32a()
-	h.Write([]byte(w.o.Node)) //nolint:errcheck // a hash does not fail
+	h.Write([]byte(w.o.Node))
 	return int64(w.o.Poll) - int64(w.o.Poll)/8*int64(h.Sum32()%100)/100
 }
 
