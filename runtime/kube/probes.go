@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/musterhq/muster/runtime/kube/mirror"
 	"github.com/musterhq/muster/runtime/usage"
 )
 
@@ -23,6 +24,9 @@ func (s *Scheduler) Used(node string, uses []usage.PodUse) { s.mirror.Used(node,
 
 // Health takes in the state of all GPUs of a node.
 func (s *Scheduler) Health(node string, gpus []usage.GPUHealth) { s.mirror.Health(node, gpus) }
+
+// UseStats counts what nodes said of their GPUs.
+func (s *Scheduler) UseStats() mirror.UseStats { return s.mirror.UseStats() }
 
 // asker asks probes from a goroutine of its own: those who ask hold locks that are needed
 // for what probes say.

@@ -77,11 +77,24 @@ func (s *probes) usage() func() []usage.Node {
 	return s.server.Table().Snapshot
 }
 
+// otherPod counts, beside the reports that the server refused, what nodes said of pods
+// that are not theirs.
+const otherPod = "other-nodes-pod"
+
 func (s *probes) stats() func() usage.Stats {
 	if s.server == nil {
 		return nil
 	}
-	return s.server.Stats
+	return func() usage.Stats {
+		out := s.server.Stats()
+		if n := s.p.kube.UseStats().Elsewhere; n > 0 {
+			if out.Refused == nil {
+				out.Refused = map[string]uint64{}
+			}
+			out.Refused[otherPod] += n
+		}
+		return out
+	}
 }
 
 // asked is what the scheduler asks of probes, nil if nobody is listened to.
