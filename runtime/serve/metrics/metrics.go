@@ -12,7 +12,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/musterhq/muster/builtin/amount"
-	"github.com/musterhq/muster/builtin/plan"
 	"github.com/musterhq/muster/runtime/serve/view"
 	"github.com/musterhq/muster/runtime/usage"
 )
@@ -107,7 +106,7 @@ var (
 	probeNodes     = desc("probe_nodes", "Nodes with GPUs by the state of their probe: connected, stale, none.", "state")
 	probeReports   = desc("probe_reports_total", "Reports of probes that were taken in.")
 	probeRefused   = desc("probe_reports_refused_total", "Reports and streams of probes that were refused.", "reason")
-	withdrawn      = desc("evictions_withdrawn_total", "Evictions of idle jobs that were taken back, since they woke up.")
+	withdrawn      = desc("evictions_withdrawn_total", "Evictions of idle jobs that were taken back: they woke, what they do is unknown, or nobody needs their place.", "reason")
 
 	cycles      = desc("cycles_total", "Scheduling cycles.")
 	events      = desc("events_total", "Events taken in.")
@@ -200,7 +199,9 @@ func (c *collector) collectCounts(ch sink) {
 	for rule, v := range n.Evictions {
 		ch.counter(preemptions, float64(v), string(rule))
 	}
-	ch.counter(withdrawn, float64(n.EventCodes[plan.EventWithdrawn]))
+	for reason, v := range n.Stays {
+		ch.counter(withdrawn, float64(v), reason)
+	}
 	for code, v := range n.EventCodes {
 		ch.counter(notable, float64(v), code)
 	}

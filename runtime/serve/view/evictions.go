@@ -22,14 +22,25 @@ type Eviction struct {
 	Deadline time.Time `json:"deadline,omitzero"`
 	Ended    time.Time `json:"ended,omitzero"`
 	Saved    bool      `json:"saved,omitempty"`
-	Policy   string    `json:"policy"` // that priced it: name@version digest
-	Cost     int64     `json:"cost"`   // by that policy
+	// Idle is for how long its GPUs had done nothing, if it was chosen for that. Such a one
+	// is withdrawn if it wakes up before the deadline: then Stayed says when, StayedFor why
+	// (woke, unknown, unneeded).
+	Idle      int64     `json:"idle_ms,omitempty"`
+	Stayed    time.Time `json:"stayed,omitzero"`
+	StayedFor string    `json:"stayed_reason,omitempty"`
+	Policy    string    `json:"policy"` // that priced it: name@version digest
+	Cost      int64     `json:"cost"`   // by that policy
 	// AlternativeCost is that of the cheapest set that was found and not taken, 0 if none.
 	AlternativeCost int64 `json:"alternative_cost,omitempty"`
 	Candidates      int   `json:"candidates"` // units that could have been taken
 	Protected       int   `json:"protected,omitempty"`
 	GPUs            int64 `json:"gpu_milli"`
 	LostMS          int64 `json:"lost_gpu_ms"` // work lost, in GPU-milliseconds
+}
+
+// waits says whether it is under notice.
+func (e *Eviction) waits() bool {
+	return e.Ended.IsZero() && e.Stayed.IsZero() && !e.Deadline.IsZero()
 }
 
 // Sentence says the eviction to a person.
@@ -41,9 +52,9 @@ func evictionOf(e *plan.Eviction, now spec.Time) Eviction {
 	v := Eviction{
 		At: stamp(now), Job: e.Job, Queue: e.Queue, Tasks: append([]int32(nil), e.Tasks...), Whole: e.Whole, For: e.For, Rule: string(e.Rule),
 		Policy: e.Policy, Cost: e.Cost, AlternativeCost: e.Alternatives, Candidates: e.Candidates, Protected: e.Protected,
-		GPUs: e.GPUs, LostMS: e.LostMS,
+		GPUs: e.GPUs, LostMS: e.LostMS, Idle: e.Idle / 1e6,
 	}
-	if e.Notify {
+	if e.Notify || e.Idle > 0 {
 		v.Deadline = stamp(e.Deadline)
 	}
 	return v

@@ -152,7 +152,20 @@ func evictionText(e *Eviction) string {
 	if e.AlternativeCost > 0 {
 		text += fmt.Sprintf(" (next best set %d)", e.AlternativeCost)
 	}
+	if e.Idle > 0 {
+		text += fmt.Sprintf("; idle for %s", (time.Duration(e.Idle) * time.Millisecond).Round(time.Second))
+	}
+	if !e.Stayed.IsZero() {
+		text += "; withdrawn at " + clockText(e.Stayed) + ": " + stayed[e.StayedFor]
+	}
 	return text
+}
+
+// stayed says why an eviction was withdrawn.
+var stayed = map[string]string{
+	plan.StayWoke:     "it works again",
+	plan.StayUnknown:  "what it does is not known any more",
+	plan.StayUnneeded: "nobody needs its place any more",
 }
 
 func hours(gpuMS int64) string { return fmt.Sprintf("%.1f", float64(gpuMS)/3_600_000) }

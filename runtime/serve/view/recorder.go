@@ -1,6 +1,7 @@
 package view
 
 import (
+	"maps"
 	"slices"
 	"sync"
 
@@ -43,7 +44,8 @@ type Counts struct {
 	Binds, Claims, Ends           uint64
 	Evictions                     map[plan.Rule]uint64 // victim units by rule
 	EventCodes                    map[string]uint64
-	Wakes                         uint64 // turns that took no events in
+	Stays                         map[string]uint64 // evictions that were withdrawn, by reason
+	Wakes                         uint64            // turns that took no events in
 }
 
 // Cycle is one turn, for whoever measures.
@@ -58,7 +60,7 @@ func NewRecorder(c clock.Clock) *Recorder {
 	return &Recorder{
 		clock: c, usage: newUsage(), reasons: map[string]reasonAge{},
 		evictions: newRing[Eviction](MaxEvictions), events: newRing[Event](MaxEvents),
-		counts:   Counts{Evictions: map[plan.Rule]uint64{}, EventCodes: map[string]uint64{}},
+		counts:   Counts{Evictions: map[plan.Rule]uint64{}, EventCodes: map[string]uint64{}, Stays: map[string]uint64{plan.StayWoke: 0, plan.StayUnknown: 0, plan.StayUnneeded: 0}},
 		policies: map[policyKey]*PolicyUse{},
 	}
 }
@@ -77,6 +79,7 @@ func (r *Recorder) Turned(t loop.Turn) {
 	r.count(&t)
 	r.keepReasons(t.Taken)
 	r.keepEvictions(t.Taken)
+	r.keepStays(t.Taken)
 	for _, e := range t.Taken.Events {
 		r.events.add(Event{Number: r.events.total + 1, At: stamp(t.Taken.Now), Code: e.Code, Job: e.Job, Text: e.Text})
 		r.counts.EventCodes[e.Code]++
@@ -125,10 +128,24 @@ func (r *Recorder) keepEvictions(p *plan.Plan) {
 	}
 	for _, end := range p.Ends {
 		r.evictions.newest(func(e *Eviction) bool {
-			if e.Job != end.Job || !e.Ended.IsZero() || e.Deadline.IsZero() {
+			if e.Job != end.Job || !e.waits() {
 				return true
 			}
 			e.Ended, e.Saved = stamp(p.Now), end.Saved
+			return false
+		})
+	}
+}
+
+// keepStays notes which evictions were withdrawn.
+func (r *Recorder) keepStays(p *plan.Plan) {
+	for _, stay := range p.Stays {
+		r.counts.Stays[stay.Reason]++
+		r.evictions.newest(func(e *Eviction) bool {
+			if e.Job != stay.Job || !e.waits() || !slices.Equal(e.Tasks, stay.Tasks) {
+				return true
+			}
+			e.Stayed, e.StayedFor = stamp(p.Now), stay.Reason
 			return false
 		})
 	}
@@ -139,14 +156,8 @@ func (r *Recorder) Counts() Counts {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := r.counts
-	out.Evictions = make(map[plan.Rule]uint64, len(r.counts.Evictions))
-	for k, v := range r.counts.Evictions {
-		out.Evictions[k] = v
-	}
-	out.EventCodes = make(map[string]uint64, len(r.counts.EventCodes))
-	for k, v := range r.counts.EventCodes {
-		out.EventCodes[k] = v
-	}
+	out.Evictions = maps.Clone(r.counts.Evictions)
+	out.EventCodes, out.Stays = maps.Clone(r.counts.EventCodes), maps.Clone(r.counts.Stays)
 	return out
 }
 

@@ -3,16 +3,20 @@ package view_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/musterhq/muster/builtin/plan"
 	"github.com/musterhq/muster/builtin/spec"
 	"github.com/musterhq/muster/builtin/world"
 	"github.com/musterhq/muster/runtime/clock"
 	"github.com/musterhq/muster/runtime/ledger"
+	"github.com/musterhq/muster/runtime/loop"
 	"github.com/musterhq/muster/runtime/serve/servetest"
 	"github.com/musterhq/muster/runtime/serve/view"
 )
@@ -177,6 +181,34 @@ func TestEvictionsKeepTheirTrailNewestFirstAndWithinBounds(t *testing.T) {
 	}
 	if n := c.Recorder.Counts(); n.Evictions["reclaim"] != 6 || n.Binds == 0 || n.Refused != 0 {
 		t.Errorf("%+v", n)
+	}
+}
+
+func TestAnEvictionOfAnIdleJobThatIsWithdrawnSaysSo(t *testing.T) {
+	r := view.NewRecorder(clock.NewVirtual(servetest.Start))
+	turn := func(p plan.Plan) {
+		p.Now = servetest.Start
+		r.Turned(loop.Turn{Result: ledger.Result{Taken: &p}})
+	}
+	notice := func(job string, tasks ...int32) plan.Eviction {
+		return plan.Eviction{Job: job, Tasks: tasks, For: "f", Rule: plan.RuleReclaim, Deadline: servetest.Start + 10*spec.Second, Idle: 3600 * spec.Second}
+	}
+	turn(plan.Plan{Evictions: []plan.Eviction{notice("wakes", 0, 1), notice("wakes", 2), notice("sleeps", 0)}})
+	turn(plan.Plan{Stays: []plan.Stay{{Job: "wakes", Tasks: []int32{0, 1}, For: "f", Reason: plan.StayWoke}}})
+	turn(plan.Plan{Ends: []plan.End{{Job: "sleeps", Tasks: []int32{0}}}})
+	got := map[string]string{}
+	for _, e := range r.Evictions() {
+		got[fmt.Sprint(e.Job, e.Tasks)] = fmt.Sprintf("%d %s stayed %v ended %v", e.Idle, e.StayedFor, !e.Stayed.IsZero(), !e.Ended.IsZero())
+		if text := e.Sentence(); !strings.Contains(text, "idle for 1h0m0s") || strings.Contains(text, "it works again") != (e.StayedFor == plan.StayWoke) {
+			t.Errorf("%s", text)
+		}
+	}
+	want := map[string]string{"wakes[0 1]": "3600000 woke stayed true ended false", "wakes[2]": "3600000  stayed false ended false", "sleeps[0]": "3600000  stayed false ended true"}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v", got)
+	}
+	if n := r.Counts().Stays; n[plan.StayWoke] != 1 || n[plan.StayUnknown] != 0 {
+		t.Errorf("%v", n)
 	}
 }
 

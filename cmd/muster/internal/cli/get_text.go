@@ -200,7 +200,7 @@ func (a *app) evictionsText(raw json.RawMessage, wide bool) error {
 	}
 	names := "WHEN JOB QUEUE FOR RULE TASKS GPUS LOST-GPU-HOURS"
 	if wide {
-		names += " COST NEXT-BEST CANDIDATES PRICED-BY"
+		names += " COST NEXT-BEST CANDIDATES PRICED-BY IDLE BECAME"
 	}
 	w := columns(a.out, names)
 	for i := range list {
@@ -211,9 +211,23 @@ func (a *app) evictionsText(raw json.RawMessage, wide bool) error {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.1f", e.At.UTC().Format(time.RFC3339), safe(e.Job), safe(e.Queue), safe(e.For), e.Rule, tasks, gpus(e.GPUs), float64(e.LostMS)/3.6e6)
 		if wide {
-			fmt.Fprintf(w, "\t%d\t%d\t%d\t%s", e.Cost, e.AlternativeCost, e.Candidates, safe(e.Policy))
+			fmt.Fprintf(w, "\t%d\t%d\t%d\t%s\t%s\t%s", e.Cost, e.AlternativeCost, e.Candidates, safe(e.Policy), idle(&e.Idle), becameOf(e))
 		}
 		fmt.Fprintln(w)
 	}
 	return w.Flush()
+}
+
+// becameOf is what became of an eviction.
+func becameOf(e *view.Eviction) string {
+	switch {
+	case !e.Stayed.IsZero():
+		return "stayed: " + safe(e.StayedFor)
+	case !e.Ended.IsZero() && e.Saved:
+		return "saved, then ended"
+	case e.Ended.IsZero() && !e.Deadline.IsZero():
+		return "until " + e.Deadline.UTC().Format("15:04:05Z")
+	default:
+		return "ended"
+	}
 }
