@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -336,13 +337,13 @@ func TestWhatGoesWrongIsToldAndTriedAgainWithPauses(t *testing.T) {
 	for name, f := range failures() {
 		for _, verb := range []string{"get", "patch"} {
 			t.Run(name+", "+verb, func(t *testing.T) {
-				broken := true
+				var well atomic.Bool
 				run(t, []runtime.Object{object(t, &api.GPUNode{})}, func(b *bench, _ *Options) {
 					b.fails(verb, func() error {
-						if broken {
-							return f.err
+						if well.Load() {
+							return nil
 						}
-						return nil
+						return f.err
 					})
 				}, func(b *bench) {
 					b.report(healthy(1))
@@ -356,7 +357,7 @@ func TestWhatGoesWrongIsToldAndTriedAgainWithPauses(t *testing.T) {
 					if n := b.count(verb); n < 10 || n > f.most {
 						b.Errorf("%d tries in an hour", n)
 					}
-					broken = false
+					well.Store(true)
 					pass(hopeless)
 					if s := b.w.State(); s != (State{Up: true}) || b.stored().Status.GPUCount == nil {
 						b.Errorf("it does not recover: %+v", s)
