@@ -76,10 +76,7 @@ func call[T any](w *worker, name string, deadline time.Duration, f func() (T, er
 	case <-timer.C:
 		return zero, fmt.Errorf("%s: %w: %s waited for earlier calls", w.who, ErrUnresponsive, name)
 	}
-	if err := w.err(); err != nil { // the call before got stuck while this one waited
-		<-w.turn
-		return zero, err
-	}
+	// Nothing is stuck now: a call that is keeps the turn.
 	c := &pending[T]{finished: make(chan struct{})}
 	select {
 	case w.jobs <- func() { c.run(w, f) }:
