@@ -72,6 +72,7 @@ type Options struct {
 	Refresh time.Duration
 
 	object string // tests choose between lite and v1
+	room   int    // and how many events wait
 }
 
 // Finding is a line of `muster-probe check`.

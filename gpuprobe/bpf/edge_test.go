@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"testing"
 	"time"
 )
@@ -208,7 +209,7 @@ func TestANewProcessWithAnOldNumberIsAnotherOne(t *testing.T) {
 		for len(kinds) < 3 {
 			kinds = append(kinds, wait(t, p, reborn.pid).Kind)
 		}
-		if fmt.Sprint(kinds) != fmt.Sprint([]Kind{Woke, Exited, Started}) {
+		if !slices.Equal(kinds, []Kind{Woke, Exited, Started}) {
 			t.Errorf("told %v", kinds)
 		}
 		mustArm(t, p, reborn.pid)
@@ -256,14 +257,15 @@ func TestAnEventThatWasLostDoesNotLeaveAnotherProcessBlind(t *testing.T) {
 func TestEventsWithoutRoomAreCounted(t *testing.T) {
 	needKernel(t)
 	lib := fakeDriver(t, t.TempDir(), push)
-	p := watch(t, Options{Libraries: []string{lib}})
+	p := watch(t, Options{Libraries: []string{lib}, Overrun: 10, room: 1})
 	c := startCaller(t, lib)
 	mustArm(t, p, c.pid)
-	for len(p.events) < cap(p.events) {
-		p.events <- Event{}
-	}
-	c.launch(1)
+	c.launch(20)
 	eventually(t, "the loss is counted", func() bool { return p.Lost() == 1 })
+	if e := wait(t, p, c.pid); e.Kind != Woke {
+		t.Errorf("%+v, though the overrun was lost", e)
+	}
+	eventually(t, "it was disarmed all the same", func() bool { return !p.isArmed(c.pid) })
 }
 
 func TestAfterCloseNothingIsLeft(t *testing.T) {

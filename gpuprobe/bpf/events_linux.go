@@ -3,6 +3,7 @@
 package bpf
 
 import (
+	"cmp"
 	"encoding/binary"
 	"time"
 )
@@ -59,11 +60,7 @@ func (p *Probe) wakeTender() {
 // and then.
 func (p *Probe) tend() {
 	defer p.running.Done()
-	every := p.options.Refresh
-	if every <= 0 {
-		every = 10 * time.Second
-	}
-	ticker := time.NewTicker(every)
+	ticker := time.NewTicker(cmp.Or(max(p.options.Refresh, 0), 10*time.Second))
 	defer ticker.Stop()
 	for {
 		select {

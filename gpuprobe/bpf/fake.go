@@ -180,7 +180,8 @@ func (f *Fake) Arm(pids []uint32) error {
 	for _, pid := range pids {
 		if f.armed[pid] == nil {
 			f.armed[pid] = &fakeArming{since: f.now()}
-			f.counts[pid] = f.counts[pid] // from now on it is listed, with what it had
+			before := f.counts[pid]
+			f.counts[pid] = before // from now on it is listed, if only with zero
 		}
 	}
 	return nil

@@ -85,7 +85,7 @@ func open(o Options) (*Probe, error) {
 	}
 	p := &Probe{
 		options: o, kernel: k, objs: objs, cgroups: cgroups, detail: detail, paths: o.candidates(),
-		events: make(chan Event, 1024), kick: make(chan struct{}, 1), stop: make(chan struct{}),
+		events: make(chan Event, cmp.Or(o.room, 1024)), kick: make(chan struct{}, 1), stop: make(chan struct{}),
 		armed: map[uint32]*arming{}, counter: newCounter(objs),
 	}
 	if err := p.listen(); err != nil {
