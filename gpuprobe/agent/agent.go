@@ -26,6 +26,7 @@ type Agent struct {
 	events    chan nvml.Event
 	eventsEnd chan string
 	watches   chan []string
+	orders    chan Orders
 	armJobs   chan armJob // to the armer, one at most
 	armed     chan error
 	atRest    chan chan bool // asks whether nothing is under way; for tests
@@ -42,6 +43,7 @@ type Agent struct {
 	uses         map[Key]*use
 	owners       map[string]bool // that had processes in the last sweep
 	watched      map[string]bool
+	order        Orders
 	assignments  assignments
 	sources      sources
 	counts       Counts
@@ -77,11 +79,12 @@ func New(c Config) (*Agent, error) {
 		c: c, lookup: newLookup(&c),
 		libraries: make(chan opened, 1), readings: make(chan *reading, 64), polls: make(chan *polled, 64),
 		lists: make(chan listed, 1), starts: make(chan started, 64), events: make(chan nvml.Event, 64),
-		eventsEnd: make(chan string, 1), watches: make(chan []string, 1),
+		eventsEnd: make(chan string, 1), watches: make(chan []string, 1), orders: make(chan Orders, 1),
 		armJobs: make(chan armJob, 1), armed: make(chan error, 1), atRest: make(chan chan bool),
 		procs: map[uint32]*proc{}, uses: map[Key]*use{}, owners: map[string]bool{}, watched: map[string]bool{},
 	}
 	now := a.now()
+	a.order.IgnoreXIDs = c.IgnoreXIDs
 	a.sources = newSources(now)
 	a.sweptAt, a.countedAt = now, now
 	a.alive.Store(now.UnixNano())
@@ -102,17 +105,52 @@ func (a *Agent) Alive() time.Time { return time.Unix(0, a.alive.Load()) }
 // are armed whatever they do now. It may be called from any goroutine.
 func (a *Agent) Watch(owners []string) {
 	owners = slices.Clone(owners[:min(len(owners), maxWatched)])
+	replace(a.watches, owners)
+}
+
+// Orders are what the administrator of the node wants.
+type Orders struct {
+	IgnoreXIDs []uint64 // besides those of Config
+	Cordoned   []string // UUIDs of GPUs that get no new work: they count as failed
+}
+
+// Follow replaces the orders. It may be called from any goroutine.
+func (a *Agent) Follow(o Orders) {
+	replace(a.orders, Orders{slices.Clone(o.IgnoreXIDs), slices.Clone(o.Cordoned)})
+}
+
+// replace puts a value into a channel of one place, instead of what was not taken yet.
+func replace[T any](ch chan T, v T) {
 	for {
 		select {
-		case a.watches <- owners:
+		case ch <- v:
 			return
 		default:
 		}
-		select { // what was not taken yet is out of date
-		case <-a.watches:
+		select {
+		case <-ch:
 		default:
 		}
 	}
+}
+
+// takeOrders has XIDs of the past judged as before: they are only counted.
+func (a *Agent) takeOrders(o Orders) {
+	a.order = o
+	a.order.IgnoreXIDs = append(slices.Clone(a.c.IgnoreXIDs), o.IgnoreXIDs...)
+	failed, now := false, a.now()
+	for _, s := range a.slots {
+		a.obey(s)
+		failed = s.health.verdict(now) || failed
+	}
+	if failed {
+		a.publish(now, true)
+	}
+}
+
+func (a *Agent) obey(s *slot) {
+	s.health.ignored = a.order.IgnoreXIDs
+	s.health.cordoned = s.whole != nil && slices.Contains(a.order.Cordoned, s.whole.UUID)
 }
 
 // Run measures until the context ends. It closes neither the library nor the watcher.
@@ -151,6 +189,8 @@ func (a *Agent) Run(ctx context.Context) error {
 		case e := <-a.events:
 			a.takeEvent(ctx, e)
 		case a.eventsDetail = <-a.eventsEnd:
+		case o := <-a.orders:
+			a.takeOrders(o)
 		case w := <-a.watches:
 			a.takeWatch(w)
 		case answer := <-a.atRest:

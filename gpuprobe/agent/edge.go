@@ -164,6 +164,7 @@ func (a *Agent) takeEvent(ctx context.Context, e nvml.Event) {
 			s.migAt = 0
 			a.hurry(a.now())
 		}
+		a.obey(s)
 		if !s.health.event(e) || s.device == nil {
 			continue
 		}

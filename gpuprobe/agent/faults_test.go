@@ -382,3 +382,21 @@ func TestMoreProcessesThanThereIsRoomForAreDropped(t *testing.T) {
 		t.Fatalf("%d uses, %+v", len(s.Uses), s.Counts)
 	}
 }
+
+func TestAnAdministratorsWordCounts(t *testing.T) {
+	n := newNode(t, 2, nil)
+	n.run()
+	n.agent.Follow(Orders{Cordoned: []string{nvml.FakeH100(1).UUID}, IgnoreXIDs: []uint64{79}})
+	s := n.await("cordoned", func(s *State) bool { return s.Edge && s.GPUs[1].HealthReason == "Cordoned" })
+	if s.GPUs[1].Health != wire.Health_FAILED || s.GPUs[0].Health != wire.Health_HEALTHY {
+		t.Fatalf("%+v", s.GPUs)
+	}
+	n.gpus.GPU(0).Set(func(s *nvml.FakeState) { s.Status.Recovery = nil })
+	n.gpus.Inject(nvml.Event{UUID: nvml.FakeH100(0).UUID, Kind: nvml.EventXID, Data: 79, GI: -1, CI: -1})
+	n.await("it is counted", func(*State) bool { return len(n.sweep().GPUs[0].XIDs) == 1 })
+	n.agent.Follow(Orders{})
+	n.await("and healthy, as is the other that is free again", func(*State) bool {
+		s := n.sweep()
+		return s.GPUs[0].Health == wire.Health_HEALTHY && s.GPUs[1].Health == wire.Health_HEALTHY
+	})
+}

@@ -20,7 +20,8 @@ import (
 //  3. A GPU that fell off the bus or needs a reset is Failed; so is one that ran out of
 //     spare rows, whatever else the driver says.
 //  4. A driver that does not answer makes its GPU Unresponsive.
-//  5. Rows to be remapped at the next reset, and clocks held down by the hardware, make
+//  5. A GPU that the administrator cordoned counts as Failed while it is.
+//  6. Rows to be remapped at the next reset, and clocks held down by the hardware, make
 //     it Degraded.
 //
 // What failed stays failed. It recovers when it answers and the driver says twice in a row
@@ -52,7 +53,8 @@ var healthy = condition{state: wire.Health_HEALTHY}
 
 // health of one GPU. It is a pure machine: things are told, verdict is read.
 type health struct {
-	ignored []uint64
+	ignored  []uint64
+	cordoned bool // by the administrator
 
 	failed  condition // latched, see above; zero if not
 	answer  condition // how the driver answered last; zero before the first time
@@ -212,6 +214,9 @@ func (h *health) verdict(now time.Time) (failed bool) {
 			c = worse
 			break
 		}
+	}
+	if h.cordoned && c.state != wire.Health_FAILED {
+		c = condition{wire.Health_FAILED, "Cordoned"}
 	}
 	if c == h.current && !h.since.IsZero() {
 		return false

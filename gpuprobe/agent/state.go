@@ -14,40 +14,40 @@ import (
 // A nil pointer and a zero time are unknown, which is never zero. Times are the agent's
 // own clock, which does not jump: they mean something only as differences to At.
 type State struct {
-	Node string
+	Node string `json:"node"`
 	// Boot changes with every start of the agent: launches begin anew.
-	Boot string
-	At   time.Time
+	Boot string    `json:"boot"`
+	At   time.Time `json:"at,omitzero"`
 	// Edge says that this State could not wait for the next sweep: a GPU failed, or an
 	// owner that was idle woke up.
-	Edge bool
+	Edge bool `json:"edge,omitzero"`
 	// Sweep counts the finished sweeps; 0 before the first, when nothing is known yet.
-	Sweep uint64
+	Sweep uint64 `json:"sweep"`
 	// Sources are always all four, in the order nvml, ebpf, podresources, procfs.
-	Sources []Source
+	Sources []Source `json:"sources"`
 	// GPUs are sorted by index; the instances of a GPU follow it. One that is lost stays.
-	GPUs []GPU
+	GPUs []GPU `json:"gpus"`
 	// Uses are sorted by owner, then GPU; one for each pair.
-	Uses []Use
+	Uses []Use `json:"uses"`
 	// System is the driver's, zero while NVML was never up.
-	System System
-	Counts Counts
+	System System `json:"system"`
+	Counts Counts `json:"counts"`
 }
 
 // System is the driver on the node.
 type System struct {
-	Driver string // "580.95.05"
-	NVML   string
-	CUDA   int // 13000 is 13.0
+	Driver string `json:"driver"` // "580.95.05"
+	NVML   string `json:"nvml"`
+	CUDA   int    `json:"cuda"` // 13000 is 13.0
 }
 
 // Source is one way of measuring, and how it is doing.
 type Source struct {
-	Name   string // one of the names below
-	Up     bool
-	Reason string // CamelCase, stable; "" while up
-	Detail string // for people
-	Since  time.Time
+	Name   string    `json:"name"` // one of the names below
+	Up     bool      `json:"up"`
+	Reason string    `json:"reason,omitzero"` // CamelCase, stable; "" while up
+	Detail string    `json:"detail,omitzero"` // for people
+	Since  time.Time `json:"since,omitzero"`
 }
 
 // Names of the sources.
@@ -61,78 +61,81 @@ const (
 // GPU is a GPU or a MIG instance of one. What was measured is as of At; a driver that does
 // not answer leaves the old values and their At.
 type GPU struct {
-	UUID   string
-	Index  int // of the GPU, also for its instances
-	Parent string
+	UUID   string `json:"uuid"`
+	Index  int    `json:"index"` // of the GPU, also for its instances
+	Parent string `json:"parent,omitzero"`
 	// Inventory: the same as long as the GPU is there.
-	Product string
-	PCI     string
-	Profile string // of a MIG instance
-	Major   int    // compute capability
-	Minor   int
-	MIG     bool // the GPU is in MIG mode: work runs on its instances
-	Clique  string
-	Peers   []string
+	Product string   `json:"product"`
+	PCI     string   `json:"pci"`
+	Profile string   `json:"profile,omitzero"` // of a MIG instance
+	Major   int      `json:"major"`            // compute capability
+	Minor   int      `json:"minor"`
+	MIG     bool     `json:"mig,omitzero"` // the GPU is in MIG mode: work runs on its instances
+	Clique  string   `json:"clique,omitzero"`
+	Peers   []string `json:"peers,omitzero"`
 
-	At           time.Time // of the last answer of the driver; zero if there was none
-	Busy         *uint32   // permille of the window in which some kernel ran
-	SM           *uint32   // permille
-	MemoryUsed   *uint64   // bytes
-	MemoryTotal  *uint64
-	PowerMW      *uint32
-	SMClockMHz   *uint32
-	Throttle     *uint64
-	TemperatureC *uint32
+	At           time.Time `json:"at,omitzero"`          // of the last answer of the driver; zero if there was none
+	Busy         *uint32   `json:"busy,omitzero"`        // permille of the window in which some kernel ran
+	SM           *uint32   `json:"sm,omitzero"`          // permille
+	MemoryUsed   *uint64   `json:"memory_used,omitzero"` // bytes
+	MemoryTotal  *uint64   `json:"memory_total,omitzero"`
+	PowerMW      *uint32   `json:"power_mw,omitzero"`
+	SMClockMHz   *uint32   `json:"sm_clock_mhz,omitzero"`
+	Throttle     *uint64   `json:"throttle,omitzero"`
+	TemperatureC *uint32   `json:"temperature_c,omitzero"`
 
-	Health       wire.Health
-	HealthReason string // CamelCase, "" while healthy
-	HealthSince  time.Time
-	Recovery     *uint32
-	LastXID      *uint64
+	Health       wire.Health `json:"health"`
+	HealthReason string      `json:"health_reason,omitzero"` // CamelCase, "" while healthy
+	HealthSince  time.Time   `json:"health_since,omitzero"`
+	Recovery     *uint32     `json:"recovery,omitzero"`
+	LastXID      *uint64     `json:"last_xid,omitzero"`
 	// XIDs counts those since Boot, by number ascending, application errors too.
-	XIDs []XIDCount
+	XIDs []XIDCount `json:"xids,omitzero"`
 }
 
 // XIDCount is how often an XID was seen.
-type XIDCount struct{ XID, Count uint64 }
+type XIDCount struct {
+	XID   uint64 `json:"xid"`
+	Count uint64 `json:"count"`
+}
 
 // Use is what one owner does with one GPU.
 type Use struct {
-	Owner     string // see report.proto
-	GPU       string // UUID of the GPU or MIG instance
-	Namespace string // of the pod, "" if not known
-	Pod       string
+	Owner     string `json:"owner"`              // see report.proto
+	GPU       string `json:"gpu"`                // UUID of the GPU or MIG instance
+	Namespace string `json:"namespace,omitzero"` // of the pod, "" if not known
+	Pod       string `json:"pod,omitzero"`
 
-	At    time.Time
-	Busy  *uint32 // permille of the GPU
-	Basis wire.Basis
+	At    time.Time  `json:"at,omitzero"`
+	Busy  *uint32    `json:"busy,omitzero"` // permille of the GPU
+	Basis wire.Basis `json:"basis"`
 	// Memory is nil if it is unknown of any of the processes.
-	Memory *uint64
+	Memory *uint64 `json:"memory,omitzero"`
 	// LastActive is the last moment at which something may have run; before the owner
 	// was first seen nothing is known, so it is not before that. Zero: can't be told.
-	LastActive time.Time
+	LastActive time.Time `json:"last_active,omitzero"`
 	// WatchedSince is from when on every launch would have been seen. Zero: it is not
 	// watched now. Idleness from before it is sampled.
-	WatchedSince time.Time
+	WatchedSince time.Time `json:"watched_since,omitzero"`
 	// NoLaunchSince is from when on the owner was busy at every look and not one look
 	// saw a launch: a kernel that never ends, or a collective that hangs. Zero: not so,
 	// or nobody looked (see Config.Duty).
-	NoLaunchSince time.Time
+	NoLaunchSince time.Time `json:"no_launch_since,omitzero"`
 	// Launches counted since Boot; nil while nobody counts.
-	Launches  *uint64
-	Processes int
-	Assigned  *bool // the kubelet gave this GPU to the owner
+	Launches  *uint64 `json:"launches,omitzero"`
+	Processes int     `json:"processes"`
+	Assigned  *bool   `json:"assigned,omitzero"` // the kubelet gave this GPU to the owner
 }
 
 // Counts are totals since Boot, about the agent itself.
 type Counts struct {
-	LostEvents uint64        // eBPF events for which there was no room
-	Garbage    uint64        // values of the driver that can't be, and were not used
-	Unowned    uint64        // processes that no owner was found for
-	Dropped    uint64        // entries beyond the bounds of the tables
-	ArmedPIDs  int           // now
-	SweepTime  time.Duration // of all sweeps together
-	LastSweep  time.Duration
+	LostEvents uint64        `json:"lost_events"` // eBPF events for which there was no room
+	Garbage    uint64        `json:"garbage"`     // values of the driver that can't be, and were not used
+	Unowned    uint64        `json:"unowned"`     // processes that no owner was found for
+	Dropped    uint64        `json:"dropped"`     // entries beyond the bounds of the tables
+	ArmedPIDs  int           `json:"armed_pids"`  // now
+	SweepTime  time.Duration `json:"sweep_time"`  // of all sweeps together
+	LastSweep  time.Duration `json:"last_sweep"`
 }
 
 // Key names a Use.

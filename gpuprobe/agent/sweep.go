@@ -86,7 +86,7 @@ func (a *Agent) adopt(ctx context.Context, o opened) {
 	a.library = o.library
 	a.system = System{Driver: o.system.Driver, NVML: o.system.NVML, CUDA: o.system.CUDA}
 	for len(a.slots) < len(o.devices) {
-		a.slots = append(a.slots, &slot{health: health{ignored: a.c.IgnoreXIDs}})
+		a.slots = append(a.slots, &slot{})
 	}
 	for i, s := range a.slots {
 		s.restarted = s.whole != nil
@@ -172,6 +172,7 @@ func (a *Agent) finish(now time.Time) {
 	a.judgeAll(now)
 	a.label()
 	for _, s := range a.slots {
+		a.obey(s)
 		a.edge = s.health.verdict(now) || a.edge
 	}
 	a.arm(now, true)
