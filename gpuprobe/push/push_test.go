@@ -24,43 +24,17 @@ import (
 	"github.com/musterhq/muster/runtime/usage"
 )
 
-// news is a sink that keeps the last of each pod.
-type news struct {
-	mu   sync.Mutex
-	pods map[string]usage.PodUse
-}
-
-func (s *news) Used(_ string, uses []usage.PodUse) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.pods == nil {
-		s.pods = map[string]usage.PodUse{}
-	}
-	for _, u := range uses {
-		s.pods[u.UID] = u
-	}
-}
-
-func (s *news) Health(string, []usage.GPUHealth) {}
-
-func (s *news) of(pod string) usage.PodUse {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.pods[pod]
-}
-
 // scheduler is a server on loopback.
 type scheduler struct {
 	*usage.Server
-	news    *news
 	address string
 	stop    func()
 }
 
 func newScheduler(t *testing.T, leads bool, change ...func(*usage.Options)) *scheduler {
 	t.Helper()
-	s := &scheduler{news: &news{}}
-	o := usage.Options{Sink: s.news, Identify: usage.NamedByToken}
+	s := &scheduler{}
+	o := usage.Options{Identify: usage.NamedByToken}
 	for _, f := range change {
 		f(&o)
 	}

@@ -51,6 +51,10 @@ func bearer(ctx context.Context) string {
 
 // identify asks whose stream it is. Few may ask at once: behind it is the API server.
 func (s *Server) identify(ctx context.Context) (string, error) {
+	token := bearer(ctx)
+	if token == "" {
+		return "", s.reject(codes.Unauthenticated, refuse("no-token", "a stream without a token"))
+	}
 	ctx, cancel := context.WithTimeout(ctx, identifyTimeout)
 	defer cancel()
 	select {
@@ -58,10 +62,6 @@ func (s *Server) identify(ctx context.Context) (string, error) {
 		defer func() { <-s.asking }()
 	case <-ctx.Done():
 		return "", s.reject(codes.Unavailable, refuse("identity-unavailable", "too many streams wait to be identified"))
-	}
-	token := bearer(ctx)
-	if token == "" {
-		return "", s.reject(codes.Unauthenticated, refuse("no-token", "a stream without a token"))
 	}
 	node, err := s.o.Identify(ctx, token)
 	switch {
