@@ -374,3 +374,85 @@ func TestLawTheOrderOfSiblingsMovesAtMostAUnit(t *testing.T) {
 		})
 	}
 }
+
+func TestGPUsThatAreHeldAndDoNothingJustifyNoShare(t *testing.T) {
+	measured := map[string]any{"count": "measured"}
+	const unknown = policies.Unset
+	for _, c := range []struct {
+		name   string
+		queues []q
+		used   []int64 // GPUs
+		busy   []int64 // likewise
+		want   []int64
+	}{
+		{"both use all they have: by weight", []q{{asks: 100}, {asks: 100}}, []int64{60, 40}, []int64{60, 40}, []int64{50, 50}},
+		{"what is unknown is busy", []q{{asks: 100}, {asks: 100}}, []int64{60, 40}, []int64{unknown, unknown}, []int64{50, 50}},
+		{"one uses 10 of its 60 and wants no more: 10 for it", []q{{asks: 60}, {asks: 100}}, []int64{60, 40}, []int64{10, 40}, []int64{10, 90}},
+		{"it gets the rest if the other does not want it", []q{{asks: 60}, {asks: 50}}, []int64{60, 40}, []int64{10, 40}, []int64{50, 50}},
+		{"what it waits for still counts", []q{{asks: 100}, {asks: 100}}, []int64{60, 40}, []int64{10, 40}, []int64{50, 50}},
+		{"the guarantee is about what is held, used or not", []q{{guaranteed: 40, asks: 60}, {asks: 100}}, []int64{60, 40}, []int64{0, 40}, []int64{40, 60}},
+		{"what is busy fills the guarantee first", []q{{guaranteed: 40, asks: 60}, {asks: 100}}, []int64{60, 40}, []int64{45, 40}, []int64{45, 55}},
+	} {
+		b := gpuTable(100, c.queues...)
+		b.Use = make([]int64, b.N)
+		for i := range c.queues {
+			b.Used[i+1], b.Use[i+1] = c.used[i]*1000, max(unknown, c.busy[i]*1000)
+		}
+		b.Use[0] = unknown
+		p, err := Configured("guaranteed-fair", measured)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Entitle(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		var got []int64
+		for _, e := range b.Entitled[1:] {
+			got = append(got, e/1000)
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: entitled %v, want %v", c.name, got, c.want)
+		}
+	}
+	if _, err := Configured("guaranteed-fair", map[string]any{"count": "wishes"}); err == nil {
+		t.Error("nothing is counted by wishes")
+	}
+}
+
+// Measured use moves shares above the guarantees only, leaves nothing unshared, and gives
+// nobody less than it can use of its guarantee.
+func TestLawMeasuredUseTouchesNoGuarantee(t *testing.T) {
+	p, err := Configured("guaranteed-fair", map[string]any{"count": "measured"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := builtinOf(t, "guaranteed-fair")
+	rapid.Check(t, func(t *rapid.T) {
+		b := flat(t, 6)
+		b.Use = make([]int64, b.N)
+		for i := range b.N {
+			b.Use[i] = rapid.OneOf(rapid.Just(policies.Unset), rapid.Int64Range(0, 20_000), rapid.Int64()).Draw(t, "use")
+		}
+		other := *b
+		other.Entitled, other.Rank = make([]int64, len(b.Entitled)), make([]int64, b.N)
+		if err := p.Entitle(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		if err := plain.Entitle(t.Context(), &other); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(b.Rank, other.Rank) {
+			t.Fatalf("ranks %v, by allocation %v", b.Rank, other.Rank)
+		}
+		for r := range b.R {
+			checkShared(t, b, 0, r)
+			for row := 1; row < b.N; row++ {
+				cell := row*b.R + r
+				sure := min(b.Guaranteed[cell], b.Demand[cell], b.Max[cell], other.Entitled[cell])
+				if got := b.Entitled[cell]; got < sure {
+					t.Fatalf("queue %d is entitled to %d of %s and guaranteed %d", row, got, b.Resources[r], sure)
+				}
+			}
+		}
+	})
+}

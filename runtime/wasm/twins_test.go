@@ -43,9 +43,23 @@ func TestAJobOrderInWasmGivesTheSameBitsAsItsBuiltInTwin(t *testing.T) {
 }
 
 func TestFairnessInWasmGivesTheSameBitsAsItsBuiltInTwin(t *testing.T) {
-	guest, native := library(t, "guaranteed-fair", trusted), builtin(t, "guaranteed-fair")
+	for _, count := range []string{"allocated", "measured"} {
+		t.Run(count, func(t *testing.T) { fairnessTwins(t, count) })
+	}
+}
+
+func fairnessTwins(t *testing.T, count string) {
+	params := map[string]any{"count": count}
+	opt := trusted
+	opt.Params = params
+	native, err := order.Configured("guaranteed-fair", params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	guest := library(t, "guaranteed-fair", opt)
 	rapid.Check(t, func(rt *rapid.T) {
 		b := drawQueues(rt)
+		b.Use = column(rt, b.N, "use")
 		want := *b
 		want.Entitled, want.Rank = make([]int64, b.N*b.R), make([]int64, b.N)
 		wantErr, err := native.Entitle(t.Context(), &want), guest.Entitle(t.Context(), b)

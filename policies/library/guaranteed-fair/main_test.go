@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/musterhq/muster/policies/library/internal/fairness"
 	muster "github.com/musterhq/muster/sdk/go"
 )
 
@@ -62,5 +63,17 @@ func TestAQueueUnderItsGuaranteeHasRankZero(t *testing.T) {
 	}
 	if !slices.Equal(b.Rank[1:], []int64{0, 1, 1}) {
 		t.Errorf("ranks %v", b.Rank)
+	}
+}
+
+func TestGPUsThatAreHeldAndDoNothingJustifyNoShare(t *testing.T) {
+	b := pool(100, [2]int64{20, 80}, [2]int64{20, 80})
+	copy(b.Used, []int64{100_000, 70_000, 30_000})
+	copy(b.Use, []int64{60_000, 30_000, 30_000})
+	if err := fairness.Entitle(b, divideUsed); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.Entitled[1:]; !slices.Equal(got, []int64{40_000, 60_000}) {
+		t.Errorf("entitled %v", got)
 	}
 }

@@ -133,6 +133,10 @@ func Weight(b *queueshares.Batch, row, r int) int64 {
 	return max(1, w)
 }
 
+// Due is the guarantee in a cell of the matrix; of an inner queue without one, its
+// children's.
+func Due(cell int) int64 { return due[cell] }
+
 // rank is 0 for a queue that is owed its guarantee: of the resources that it still
 // wants and is guaranteed, there is one and none is used up to the guarantee.
 func rank(b *queueshares.Batch, row int) int64 {
