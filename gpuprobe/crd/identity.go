@@ -60,5 +60,6 @@ func Connect(kubeconfig string) (dynamic.Interface, error) {
 	if err != nil {
 		return nil, err
 	}
+	config.QPS = -1 // the writer itself asks for little
 	return dynamic.NewForConfig(rest.AddUserAgent(config, manager))
 }
