@@ -176,7 +176,11 @@ func (p *Probe) publish() {
 		}
 	case !s.Up:
 		s.Reason, s.Detail = NoLibrary, "no "+soname+" where drivers put it; it is looked for again"
-	case p.blind:
+	}
+	if s.Up && p.failure != nil {
+		s.Detail = join(s.Detail, p.failure.Error())
+	}
+	if s.Up && p.blind {
 		s.Detail = join(s.Detail, "maps of processes can't be read: the libcuda of an image that brings its own "+
 			"would not be seen (before kernel 6.15 this needs CAP_SYS_PTRACE)")
 	}

@@ -6,7 +6,7 @@ const soname = "libcuda.so.1"
 
 // driverRoots are where the host's files may be seen from: our own root (the container
 // runtime or a mount puts the driver there), the GPU operator's driver container, GKE.
-var driverRoots = []string{"", "/run/nvidia/driver", "/home/kubernetes/bin/nvidia", "/host"}
+var driverRoots = []string{"", "/run/nvidia/driver", filepath.Join("/", "home", "kubernetes", "bin", "nvidia"), "/host"}
 
 // driverFolders are where distributions and installers put the driver's libraries. The
 // first are those of the NVIDIA container toolkit, lib64 alone is GKE's.

@@ -70,6 +70,9 @@ func FuzzProbePlace(f *testing.F) {
 }
 
 func TestTheDriverIsLookedForBelowEveryRoot(t *testing.T) {
+	if got := (Options{}).candidates(); len(got) != len(driverRoots)*len(driverFolders) {
+		t.Errorf("%d places by default", len(got))
+	}
 	paths := Options{Roots: []string{"", "/driver"}}.candidates()
 	for _, want := range []string{"/usr/lib/x86_64-linux-gnu/libcuda.so.1", "/driver/usr/lib64/libcuda.so.1"} {
 		found := false
