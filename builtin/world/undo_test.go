@@ -125,6 +125,23 @@ func (m *model) job(t *rapid.T) *world.Job {
 	return rapid.SampledFrom(jobs).Draw(t, "job")
 }
 
+func (m *model) revocable(t *rapid.T) *world.Task {
+	task := m.pick(t, world.Releasing)
+	if !task.Revocable() {
+		t.Skip("it can't stay")
+	}
+	return task
+}
+
+// trial looks at what would be if a victim were gone.
+func (m *model) trial(t *rapid.T) {
+	task := m.pick(t, world.Bound, world.Releasing)
+	digest, mark := m.w.Digest(), m.w.Mark()
+	m.w.Vacate(task)
+	m.w.Rollback(mark)
+	sameDigest(t, m.w, digest, "after a trial")
+}
+
 func (m *model) close(t *rapid.T, keep bool) {
 	if len(m.marks) == 0 {
 		t.Skip("no open mark")
@@ -173,15 +190,24 @@ func (m *model) actions() map[string]func(*rapid.T) {
 		"mark": func(*rapid.T) {
 			m.marks = append(m.marks, openMark{digest: w.Digest(), grown: w.Grown, moved: w.Moved, m: w.Mark()})
 		},
-		"rollback": func(t *rapid.T) { m.close(t, false) },
-		"keep":     func(t *rapid.T) { m.close(t, true) },
-		"place":    m.place, // thrice: most other steps need a task that sits somewhere
-		"place 2":  m.place,
-		"place 3":  m.place,
-		"release":  func(t *rapid.T) { w.Release(m.pick(t, world.Claimed, world.Bound, world.Releasing)) },
-		"evict":    func(t *rapid.T) { w.Evict(m.pick(t, world.Bound)) },
-		"bind":     func(t *rapid.T) { w.Bind(m.pick(t, world.Claimed), m.now) },
-		"hold":     func(t *rapid.T) { w.Hold(m.pick(t, world.Bound)) },
+		"rollback":        func(t *rapid.T) { m.close(t, false) },
+		"keep":            func(t *rapid.T) { m.close(t, true) },
+		"place":           m.place, // thrice: most other steps need a task that sits somewhere
+		"place 2":         m.place,
+		"place 3":         m.place,
+		"release":         func(t *rapid.T) { w.Release(m.pick(t, world.Claimed, world.Bound, world.Releasing)) },
+		"evict":           func(t *rapid.T) { w.Evict(m.pick(t, world.Bound)) },
+		"evict revocably": func(t *rapid.T) { w.EvictRevocably(m.pick(t, world.Bound)) },
+		"stay":            func(t *rapid.T) { w.Stay(m.revocable(t)) },
+		"condemn":         func(t *rapid.T) { w.Condemn(m.revocable(t)) },
+		"vacate": func(t *rapid.T) {
+			if len(m.marks) == 0 {
+				t.Skip("only as a trial")
+			}
+			m.trial(t)
+		},
+		"bind": func(t *rapid.T) { w.Bind(m.pick(t, world.Claimed), m.now) },
+		"hold": func(t *rapid.T) { w.Hold(m.pick(t, world.Bound)) },
 		"reserve": func(t *rapid.T) {
 			if rapid.Bool().Draw(t, "lift") {
 				w.Reserve(m.node(t), nil)
