@@ -4,6 +4,7 @@ package bpf
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -63,8 +64,15 @@ func child(task string) int {
 	return 0
 }
 
-// asChild has a child watch while a process of root calls cuInit and launches 600 times.
-func asChild(t *testing.T, attributes *syscall.SysProcAttr, script, object string) report {
+// watcher is a child that has a caller armed.
+type watcher struct {
+	cmd    *exec.Cmd
+	in     io.Writer
+	out    *bufio.Reader
+	caller *process
+}
+
+func startWatcher(t *testing.T, attributes *syscall.SysProcAttr, script, object string) watcher {
 	t.Helper()
 	needKernel(t)
 	folder := t.TempDir()
@@ -102,11 +110,18 @@ func asChild(t *testing.T, attributes *syscall.SysProcAttr, script, object strin
 	if line, err := lines.ReadString('\n'); line != "armed\n" {
 		t.Fatalf("the child said %q %v", line, err)
 	}
-	c.tell("call cuInit 1")
-	c.launch(600)
-	_, _ = fmt.Fprintln(in)
-	answer, err := io.ReadAll(lines)
-	if err := cmd.Wait(); err != nil {
+	return watcher{cmd, in, lines, c}
+}
+
+// asChild has a child watch while a process of root calls cuInit and launches 600 times.
+func asChild(t *testing.T, attributes *syscall.SysProcAttr, script, object string) report {
+	t.Helper()
+	w := startWatcher(t, attributes, script, object)
+	w.caller.tell("call cuInit 1")
+	w.caller.launch(600)
+	_, _ = fmt.Fprintln(w.in)
+	answer, err := io.ReadAll(w.out)
+	if err := w.cmd.Wait(); err != nil {
 		t.Fatalf("%v: %s", err, answer)
 	}
 	var r report
@@ -168,4 +183,14 @@ func TestPidsOfANamespaceAreRefused(t *testing.T) {
 	if r.Status.Up || r.Status.Reason != NoHostPID {
 		t.Errorf("%+v", r)
 	}
+}
+
+func TestAnAgentThatIsKilledLeavesNoProbes(t *testing.T) {
+	w := startWatcher(t, nil, "", "")
+	armed := w.caller.code("cuLaunchKernel")
+	_ = w.cmd.Process.Kill()
+	_ = w.cmd.Wait()
+	eventually(t, "the kernel takes the probes off", func() bool {
+		return !bytes.Equal(w.caller.code("cuLaunchKernel"), armed)
+	})
 }
