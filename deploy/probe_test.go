@@ -112,7 +112,7 @@ func TestAProbeHasNoRightThatItDoesNotNeed(t *testing.T) {
 
 // The host's folders that a probe sees are those that it needs, and not the root.
 func TestAProbeSeesTheKubeletsSocketAndTheDriver(t *testing.T) {
-	p := probeOf(t, "probe.kubeletRoot=/data/kubelet", "probe.driverRoots={/run/nvidia/driver,/home/kubernetes/bin/nvidia}")
+	p := probeOf(t, "probe.kubeletRoot=/data/kubelet", "probe.driverRoots={/run/nvidia/driver,/opt/nvidia}")
 	var paths, audiences []string
 	for _, v := range p.Volumes {
 		if v.HostPath != nil {
@@ -122,7 +122,7 @@ func TestAProbeSeesTheKubeletsSocketAndTheDriver(t *testing.T) {
 			audiences = append(audiences, v.Projected.Sources[0].ServiceAccountToken.Audience)
 		}
 	}
-	if want := []string{"/data/kubelet/pod-resources", "/run/nvidia/driver", "/home/kubernetes/bin/nvidia"}; !slices.Equal(paths, want) {
+	if want := []string{"/data/kubelet/pod-resources", "/run/nvidia/driver", "/opt/nvidia"}; !slices.Equal(paths, want) {
 		t.Errorf("it sees %v, want %v", paths, want)
 	}
 	if !slices.Equal(audiences, []string{"muster"}) {

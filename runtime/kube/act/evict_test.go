@@ -215,3 +215,32 @@ func TestNoticesOutliveTroubleAndTheNewestCounts(t *testing.T) {
 		t.Errorf("another pod got the notice: %s", got)
 	}
 }
+
+// A GPU that failed preempts nobody: pod and condition say what it was.
+func TestAPodWhosePlaceIsBrokenIsToldSo(t *testing.T) {
+	s, h := newServer(t), newHeard()
+	pods := s.pods(2)
+	kept := pods[1]
+	s.setFault(func(c *call) fault {
+		if c.is(http.MethodPost, "pods", "eviction") && c.name == kept.Name {
+			return fault{status: http.StatusForbidden}
+		}
+		return fault{}
+	})
+	a, stop := running(t, s, Options{Clock: hasty{}, EventQPS: -1}, h)
+	defer stop()
+	const text = "GPU 3 of node n1 failed: Xid79"
+	for _, p := range pods {
+		a.Do(Work{Evicts: []Evict{{Pod: p, Job: string(p.UID), Reason: "GPUFailed", Text: text, Broken: true}}})
+	}
+	eventually(t, "settled", func() bool { st := a.Stats(); return st.QueuedEvicts == 0 && st.EventsSent == 1 })
+	if c := condition(s.pod(kept), corev1.DisruptionTarget); c.Status != corev1.ConditionTrue || c.Reason != "GPUFailed" || c.Message != text {
+		t.Errorf("%+v", c)
+	}
+	if h.evicts[kept.UID] == nil {
+		t.Error("nobody heard that it stays")
+	}
+	if e := eventsOf(s)[0]; e.Reason != "GPUFailed" || e.Type != corev1.EventTypeWarning || e.Note != text || e.Related != nil || e.Regarding.Name != pods[0].Name {
+		t.Errorf("%+v", e)
+	}
+}

@@ -104,8 +104,7 @@ func TestAGPUIsTakenOutOnceWhoeverTakesItOut(t *testing.T) {
 		"time slices of another name":        {slices8, map[string][2]int64{"nvidia.com/gpu.shared": {32, 32}}, gpusOf(8, gpu(3, "failed")), map[string]int64{"nvidia.com/gpu.shared": 28}},
 		"MIG, single: whole GPUs by name":    {nil, map[string][2]int64{whole: {14, 14}}, gpusOf(2, gpu(0, "failed")), map[string]int64{whole: 7}},
 		"MIG, mixed: all are split":          {nil, map[string][2]int64{one: {4, 4}, part: {2, 2}}, gpusOf(2, gpu(0, "failed")), map[string]int64{one: 2, part: 1}},
-		"MIG, mixed: which one it is, who knows": {nil, map[string][2]int64{whole: {2, 2}, one: {14, 14}}, gpusOf(4, gpu(0, "failed")),
-			map[string]int64{whole: 1, one: 7}},
+		"MIG, mixed: of which kind it is":    {nil, map[string][2]int64{whole: {2, 2}, one: {14, 14}}, gpusOf(4, gpu(0, "failed")), map[string]int64{whole: 1, one: 7}},
 		"others' GPUs are not ours to count": {nil, map[string][2]int64{"amd.com/gpu": {8, 8}}, gpusOf(1, gpu(0, "failed")), map[string]int64{"amd.com/gpu": 8}},
 	} {
 		t.Run(name, func(t *testing.T) {
