@@ -158,7 +158,7 @@ type MIGInstance struct {
 
 // GPUHealth is how a GPU is.
 //
-// +kubebuilder:validation:XValidation:rule="self.state == 'Healthy' || has(self.reason) && self.reason != ”",message="a GPU that is not Healthy has a reason",fieldPath=".reason"
+// +kubebuilder:validation:XValidation:rule="self.state == 'Healthy' || has(self.reason) && size(self.reason) > 0",message="a GPU that is not Healthy has a reason",fieldPath=".reason"
 type GPUHealth struct {
 	State GPUState `json:"state"`
 	// Reason in CamelCase: Xid79, RecoveryReset, GpuLost, DriverUnresponsive, Cordoned.
