@@ -11,6 +11,7 @@ import (
 
 	"github.com/musterhq/muster/builtin/amount"
 	"github.com/musterhq/muster/builtin/cycle"
+	"github.com/musterhq/muster/builtin/quota"
 	"github.com/musterhq/muster/builtin/world"
 	"github.com/musterhq/muster/policies"
 	"github.com/musterhq/muster/runtime/ledger"
@@ -204,4 +205,15 @@ func (t *Tale) measured(words []string) error {
 			t.out.plain("%s: %s\n", job, useOf(t.world(), j, t.now()))
 		}
 	})
+}
+
+// shares tells what the fairness policy said last.
+func (t *Tale) shares(_, _ []string) error {
+	tree := t.world().Quota
+	for q, e := range cycle.Entitlements(t.world()) {
+		held := tree.Used(quota.Account(q))[amount.GPU]
+		t.out.plain("%s%s holds %s of %s\n", strings.Repeat("  ", tree.Queues[q].Depth), tree.Queues[q].Name,
+			amount.Format(amount.GPUName, held), amount.Format(amount.GPUName, e.Entitled[amount.GPU]))
+	}
+	return nil
 }

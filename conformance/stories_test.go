@@ -170,6 +170,11 @@ func loadPolicy(t *testing.T, source string) (policies.Policy, error) {
 	if kind == "broken" {
 		opt.Timeout, opt.MemoryPages = 100*time.Millisecond, 64
 	}
+	source, setting, set := strings.Cut(source, "?")
+	if set { // library/guaranteed-fair?count=measured
+		key, value, _ := strings.Cut(setting, "=")
+		opt.Params = map[string]any{key: value}
+	}
 	bin, err := moduleOf(source)
 	if err != nil {
 		return nil, err
