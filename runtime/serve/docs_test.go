@@ -35,10 +35,25 @@ func TestTheDocumentHasEveryPathParameterFieldAndSeries(t *testing.T) {
 			has("parameter", "`"+p+"`")
 		}
 	}
-	for _, v := range []any{
-		view.Pool{}, view.Queue{}, view.QueueResource{}, view.Measured{}, view.Job{}, view.Group{}, view.Node{}, view.Eviction{}, view.Usage{}, view.UsageSeries{},
-		view.Explanation{}, view.Level{}, view.GPU{}, view.GPUUse{}, view.Probe{}, view.ProbeSource{},
-	} {
+	answers := []any{
+		view.Pool{},
+		view.Queue{},
+		view.QueueResource{},
+		view.Measured{},
+		view.Job{},
+		view.Group{},
+		view.Node{},
+		view.Eviction{},
+		view.Usage{},
+		view.UsageSeries{},
+		view.Explanation{},
+		view.Level{},
+		view.GPU{},
+		view.GPUUse{},
+		view.Probe{},
+		view.ProbeSource{},
+	}
+	for _, v := range answers {
 		for f := range reflect.TypeOf(v).Fields() {
 			if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
 				has("field of "+reflect.TypeOf(v).Name(), "`"+name+"`")
