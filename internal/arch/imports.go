@@ -150,7 +150,7 @@ var Rules = []Rule{
 	door("github.com/google/go-containerregistry", "runtime/reload"),
 	door("github.com/spf13/cobra", "cmd"),
 	door("k8s.io/client-go", "runtime/kube", "gpuprobe/crd", "cmd"),
-	door("k8s.io/api", "runtime/kube", "cmd"),
+	door("k8s.io/api", "runtime/kube", "gpuprobe/crd", "cmd"),
 	door("k8s.io/kubelet", "gpuprobe/podresources"),
 	door("google.golang.org/grpc", "runtime/usage", "gpuprobe/wire", "gpuprobe/push", "gpuprobe/podresources"),
 	door("github.com/prometheus/client_golang", "runtime/serve", "gpuprobe/metrics"),

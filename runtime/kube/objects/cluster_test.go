@@ -57,7 +57,7 @@ type cluster struct {
 func (k *cluster) install() {
 	k.Helper()
 	files, err := crds.Files.ReadDir(".")
-	if err != nil || len(files) != 2 {
+	if err != nil || len(files) != 3 {
 		k.Fatal(files, err)
 	}
 	resource := k.dynamic.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
