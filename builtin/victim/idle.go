@@ -44,8 +44,11 @@ var (
 	priorityPasses = []pass{{level: straddling}}
 	reclaimPasses  = []pass{{level: unguaranteed}, {level: borrowed}, {level: straddling}}
 	idlePasses     = []pass{
-		{level: unguaranteed, choice: onlyIdle}, {level: borrowed, choice: onlyIdle},
-		{level: unguaranteed, choice: idleFirst}, {level: borrowed, choice: idleFirst}, {level: straddling},
+		{level: unguaranteed, choice: onlyIdle},
+		{level: borrowed, choice: onlyIdle},
+		{level: unguaranteed, choice: idleFirst},
+		{level: borrowed, choice: idleFirst},
+		{level: straddling},
 	}
 )
 
