@@ -3,17 +3,33 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/musterhq/muster/gpuprobe/cgroup"
 	"github.com/musterhq/muster/gpuprobe/nvml"
 )
 
+// Starting is the reason of a source that was not asked yet.
+const Starting = "Starting"
+
+// maxDetail bounds a text that goes with every report.
+const maxDetail = 300
+
+// brief is a text in one line, cut where it gets long.
+func brief(text string) string {
+	text = strings.ReplaceAll(strings.TrimSpace(text), "\n", "; ")
+	if len(text) > maxDetail {
+		text = strings.ToValidUTF8(text[:maxDetail], "") + "…"
+	}
+	return text
+}
+
 // sources are how the four ways of measuring do.
 type sources struct{ nvml, ebpf, podresources, procfs Source }
 
 func newSources(now time.Time) sources {
-	one := func(name string) Source { return Source{Name: name, Reason: "Starting", Since: now} }
+	one := func(name string) Source { return Source{Name: name, Reason: Starting, Since: now} }
 	return sources{one(SourceNVML), one(SourceEBPF), one(SourcePodResources), one(SourceProcfs)}
 }
 
@@ -21,6 +37,7 @@ func (s *sources) list() []Source { return []Source{s.nvml, s.ebpf, s.podresourc
 
 // set notes how a source does.
 func (a *Agent) set(s *Source, up bool, reason, detail string, now time.Time) {
+	detail = brief(detail)
 	if s.Up != up || s.Reason != reason {
 		s.Since = now
 		a.c.Log.Info("source", "name", s.Name, "up", up, "reason", reason, "detail", detail)

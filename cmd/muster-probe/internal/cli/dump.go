@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -53,7 +54,8 @@ func measure(ctx context.Context, o node.Options, sweeps uint64) (*agent.State, 
 	defer cancel()
 	done := make(chan *agent.State, 1)
 	o.Sink = func(s *agent.State) {
-		if s.Sweep >= sweeps {
+		starting := func(x agent.Source) bool { return x.Reason == agent.Starting }
+		if s.Sweep >= sweeps && !slices.ContainsFunc(s.Sources, starting) {
 			select {
 			case done <- s:
 			default:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"net"
 	"net/url"
 	"os"
@@ -137,6 +138,10 @@ func (f *runFlags) pusher() (push.Options, error) {
 			text, err := os.ReadFile(f.tokenFile)
 			return strings.TrimSpace(string(text)), err
 		}
+	}
+	var wrong *push.Error
+	if _, err := push.New(o); errors.As(err, &wrong) {
+		return o, misused(wrong.Hint+", or --tls-insecure", "%s", wrong.Text)
 	}
 	return o, nil
 }

@@ -1,0 +1,183 @@
+package node
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/musterhq/muster/gpuprobe/agent"
+	"github.com/musterhq/muster/gpuprobe/push"
+	"github.com/musterhq/muster/gpuprobe/wire"
+	api "github.com/musterhq/muster/runtime/kube/api/v1alpha1"
+)
+
+// scheduler takes reports.
+type scheduler struct {
+	wire.UnimplementedProbeServer
+	reports chan *wire.NodeReport
+	tokens  chan string
+}
+
+func (s *scheduler) Report(st grpc.BidiStreamingServer[wire.NodeReport, wire.Ask]) error {
+	md, _ := metadata.FromIncomingContext(st.Context())
+	s.tokens <- strings.Join(md.Get("authorization"), "")
+	if err := st.SendHeader(metadata.MD{}); err != nil {
+		return err
+	}
+	for {
+		r, err := st.Recv()
+		if err != nil {
+			return err
+		}
+		s.reports <- r
+	}
+}
+
+func newScheduler(t *testing.T) (*scheduler, string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &scheduler{reports: make(chan *wire.NodeReport, 100), tokens: make(chan string, 100)}
+	server := grpc.NewServer()
+	wire.RegisterProbeServer(server, s)
+	go func() { _ = server.Serve(l) }() // until Stop
+	t.Cleanup(server.Stop)
+	return s, l.Addr().String()
+}
+
+func TestAProbeReportsAndIsAlive(t *testing.T) {
+	leader, address := newScheduler(t)
+	dir := t.TempDir()
+	listening := make(chan net.Addr, 1)
+	s := &Service{
+		Options: Options{
+			Name: "gpu-17", NVML: filepath.Join(dir, "none.so"), KubeletSocket: filepath.Join(dir, "kubelet.sock"),
+			Interval: 200 * time.Millisecond, Log: slog.New(slog.DiscardHandler),
+		},
+		Push:   &push.Options{Addresses: []string{address}, Jitter: -1, Token: func() (string, error) { return "proof", nil }},
+		Listen: "127.0.0.1:0", Debug: true, Listening: func(a net.Addr) { listening <- a },
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	base := "http://" + (<-listening).String()
+
+	r := <-leader.reports
+	if r.Node != "gpu-17" || r.BootId == "" || !r.Full || r.Seq != 1 || len(r.Sources) != 4 || r.Sources[0].Reason != "LibraryNotFound" {
+		t.Errorf("%v", r)
+	}
+	if token := <-leader.tokens; token != "Bearer proof" {
+		t.Errorf("token %q", token)
+	}
+	for path, want := range map[string]string{
+		"/healthz": "ok", "/readyz": "ok", "/debug/state": `"node":"gpu-17"`,
+		"/metrics": `muster_probe_scheduler_up{reason=""} 1`,
+	} {
+		if got := get(t, base+path); !strings.Contains(got, want) {
+			t.Errorf("%s: %s", path, got)
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func get(t *testing.T, url string) string {
+	t.Helper()
+	answer, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer.StatusCode != http.StatusOK {
+		t.Errorf("%s: %s", url, answer.Status)
+	}
+	return string(body)
+}
+
+func to[T any](v T) *T { return &v }
+
+func TestStatusOfAGPUNode(t *testing.T) {
+	at := time.Unix(1000, 0)
+	if _, ok := Status(&agent.State{}); ok {
+		t.Error("nothing is told before the driver was asked")
+	}
+	got, ok := Status(&agent.State{
+		Sweep: 1, System: agent.System{Driver: "580.95.05", CUDA: 12080},
+		Sources: []agent.Source{
+			{Name: agent.SourceNVML, Up: true}, {Name: agent.SourceEBPF, Reason: "KernelTooOld", Detail: "5.15"},
+			{Name: agent.SourcePodResources, Up: true}, {Name: agent.SourceProcfs, Up: true},
+		},
+		GPUs: []agent.GPU{
+			{UUID: "GPU-0", MIG: true, Health: wire.Health_HEALTHY, HealthSince: at, MemoryTotal: to(uint64(80 << 30)), Busy: to(uint32(500))},
+			{UUID: "MIG-0", Parent: "GPU-0", Profile: "1g.10gb", Health: wire.Health_HEALTHY},
+			{UUID: "GPU-1", Index: 1, Health: wire.Health_UNRESPONSIVE, HealthReason: "DriverUnresponsive", Recovery: to(uint32(1))},
+		},
+	})
+	if !ok || got.CUDA != "12.8" || got.Driver != "580.95.05" || len(got.GPUs) != 2 {
+		t.Fatalf("%+v", got)
+	}
+	if g := got.GPUs[0]; g.MIG[0] != (api.MIGInstance{UUID: "MIG-0", Profile: "1g.10gb"}) || g.Health.State != api.GPUHealthy || !g.Health.Since.Time.Equal(at) {
+		t.Errorf("%+v", g)
+	}
+	if g := got.GPUs[1]; g.Health.State != api.GPUUnresponsive || g.Health.Reason != "DriverUnresponsive" || g.Health.RecoveryAction != api.RecoveryReset {
+		t.Errorf("%+v", g)
+	}
+	conditions := map[string]string{}
+	for _, c := range got.Conditions {
+		conditions[c.Type] = string(c.Status) + " " + c.Reason
+	}
+	for name, want := range map[string]string{
+		api.GPUNodeNVMLReady: "True Up", api.GPUNodeEBPFReady: "False KernelTooOld",
+		api.GPUNodePodResourcesReady: "True Up", api.GPUNodeDriverResponsive: "False Hangs",
+	} {
+		if conditions[name] != want {
+			t.Errorf("%s: %s", name, conditions[name])
+		}
+	}
+}
+
+func TestPodsAreNamedByTheFoldersOfTheirLogs(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"team_trainer-0_8f1c0000-0000-4000-8000-000000000001", "junk"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names := PodNames(dir)
+	if ns, pod, ok := names("8f1c0000-0000-4000-8000-000000000001"); !ok || ns != "team" || pod != "trainer-0" {
+		t.Errorf("%s %s %v", ns, pod, ok)
+	}
+	if _, _, ok := names("unknown"); ok {
+		t.Error("nobody knows that one")
+	}
+	if _, _, ok := PodNames(filepath.Join(dir, "none"))("unknown"); ok {
+		t.Error("there is no such folder")
+	}
+}
+
+func TestTheSteadyClockWakes(t *testing.T) {
+	c := NewSteady()
+	at := c.Now() + int64(2*time.Millisecond)
+	if <-c.Wake(at) != at || c.Now() < at {
+		t.Error("woken before the time")
+	}
+	<-c.Wake(0) // long ago: at once
+}
