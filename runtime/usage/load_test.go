@@ -61,16 +61,17 @@ func (c load) test(t *testing.T) {
 		t.Fatalf("only %d edges", len(late))
 	}
 	p50, p99, most := late[len(late)/2], late[len(late)*99/100], late[len(late)-1]
-	if *figures != "" && p99 > time.Second {
+	idle99 := s.lateness(t)
+	if busy := idle99 > 20*time.Millisecond; *figures != "" && p99 > time.Second && !busy {
 		t.Errorf("p99 of edges is %v, the goal is 1s", p99)
 	}
 	writeFigures(t, []string{
 		"nodes", "streams up in", "reports/s", "edges/s", "server CPU", "of which without reports", "server RSS MiB", "of which without reports",
-		"nodes' CPU", "nodes' RSS MiB", "edge to ledger p50", "p99", "most", "jobs started/s", "turns/s", "longest turn",
+		"nodes' CPU", "nodes' RSS MiB", "edge to ledger p50", "p99", "most", "a mere timer is late by, p99", "jobs started/s", "turns/s", "longest turn",
 	}, []any{
 		c.Nodes, up.Round(10 * time.Millisecond), rate(before.Reports, after.Reports, c.run), rate(before.Edges, after.Edges, c.run),
 		percent(client.own.cpu), percent(alone.cpu), int(client.own.rss), int(alone.rss), percent(client.other.cpu), int(client.other.rss),
-		p50.Round(100 * time.Microsecond), p99.Round(100 * time.Microsecond), most.Round(100 * time.Microsecond),
+		p50.Round(100 * time.Microsecond), p99.Round(100 * time.Microsecond), most.Round(100 * time.Microsecond), idle99.Round(100 * time.Microsecond),
 		fmt.Sprintf("%.0f", client.started), fmt.Sprintf("%.0f", client.turns), s.longest().Round(time.Millisecond),
 	})
 }
@@ -98,6 +99,7 @@ type scheduler struct {
 	started int
 	turns   int
 	slowest time.Duration
+	late    []time.Duration // of timers
 }
 
 // notice is a wake-up in the loop's inbox.
@@ -125,6 +127,7 @@ func newScheduler(t *testing.T, nodes int) *scheduler {
 	s.loop.Listen(s.turned)
 	s.background(s.loop.Run)
 	s.background(s.churn)
+	s.background(s.tick)
 	return s
 }
 
@@ -174,6 +177,31 @@ func (s *scheduler) churn(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// tick finds out how late this machine wakes somebody who only sleeps: no edge can be
+// faster, and on a machine that is busy with other things this is what is measured.
+func (s *scheduler) tick(ctx context.Context) error {
+	for ctx.Err() == nil {
+		const nap = 5 * time.Millisecond
+		before := time.Now()
+		time.Sleep(nap)
+		s.mu.Lock()
+		s.late = append(s.late, time.Since(before)-nap)
+		s.mu.Unlock()
+	}
+	return ctx.Err()
+}
+
+// lateness is the 99th percentile since measureBoth.
+func (s *scheduler) lateness(t *testing.T) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.late) == 0 {
+		t.Fatal("nobody slept")
+	}
+	slices.Sort(s.late)
+	return s.late[len(s.late)*99/100]
 }
 
 // Act is loop.Actor.
@@ -276,7 +304,7 @@ func (s *scheduler) measure(pid int, d time.Duration) taken {
 // measureBoth is of this process and another.
 func (s *scheduler) measureBoth(pid int, d time.Duration) (w window) {
 	s.mu.Lock()
-	s.slowest = 0
+	s.slowest, s.late = 0, nil
 	started, turns := s.started, s.turns
 	s.mu.Unlock()
 	var other sync.WaitGroup
