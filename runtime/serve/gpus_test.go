@@ -38,6 +38,13 @@ func TestGPUsAreFoundByWhatIsWrongWithThem(t *testing.T) {
 	}
 }
 
+func TestTroubleIsCountedAsItIsListed(t *testing.T) {
+	c, _ := servetest.Measured(t)
+	if got := c.Snapshot().Trouble(); got.Unrequested != 1 || len(got.Unhealthy) != 1 || got.Unhealthy["failed"] != 1 {
+		t.Errorf("%+v", got)
+	}
+}
+
 // A reader that takes what is missing for 0 would call a GPU idle of which nobody knows.
 func TestWhatIsNotKnownOfAGPUIsAbsent(t *testing.T) {
 	c, _ := servetest.Measured(t)

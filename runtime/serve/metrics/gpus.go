@@ -20,20 +20,11 @@ func collectMeasured(ch sink, q *view.Queue) {
 
 // collectGPUs counts GPUs and probes. Each GPU has its series at its node's probe.
 func collectGPUs(ch sink, s *view.Snapshot) {
-	unhealthy, unasked := map[string]int{"degraded": 0, "failed": 0, "unresponsive": 0}, 0
-	gpus := s.GPUs()
-	for i := range gpus {
-		if gpus[i].Parent == "" && gpus[i].Unhealthy() { // its instances are as it is
-			unhealthy[gpus[i].Health]++
-		}
-		if gpus[i].Unasked {
-			unasked++
-		}
+	trouble := s.Trouble()
+	for _, health := range []string{"degraded", "failed", "unresponsive"} {
+		ch.gauge(gpuUnhealthy, float64(trouble.Unhealthy[health]), health)
 	}
-	for state, n := range unhealthy {
-		ch.gauge(gpuUnhealthy, float64(n), state)
-	}
-	ch.gauge(gpuUnasked, float64(unasked))
+	ch.gauge(gpuUnasked, float64(trouble.Unrequested))
 	states := map[string]int{view.ProbeConnected: 0, view.ProbeStale: 0, view.ProbeNone: 0}
 	for _, p := range s.Probes() {
 		states[p.State]++

@@ -9,6 +9,8 @@ import (
 	"github.com/musterhq/muster/builtin/quota"
 	"github.com/musterhq/muster/builtin/spec"
 	"github.com/musterhq/muster/builtin/world"
+	"github.com/musterhq/muster/gpuprobe/wire"
+	"github.com/musterhq/muster/runtime/usage"
 )
 
 // large has 5,000 nodes in 50 queues, 20,000 running tasks of 5,000 jobs, and 5,000 jobs
@@ -62,6 +64,33 @@ func BenchmarkRender(b *testing.B) {
 	for b.Loop() {
 		if s := render(c); s.Pool.Pending != 5000 {
 			b.Fatal(s.Pool)
+		}
+	}
+}
+
+// BenchmarkMeasure is what it costs beside the loop to bring reports of 40,000 GPUs to
+// jobs and queues, and to list them.
+func BenchmarkMeasure(b *testing.B) {
+	c := capture(large(b), 1, 20_000)
+	nodes, busy, given := make([]usage.Node, 5000), uint32(700), true
+	for n := range nodes {
+		nodes[n] = usage.Node{Name: fmt.Sprintf("node-%05d", n), Connected: true}
+		for g := range uint32(8) {
+			uuid := fmt.Sprintf("GPU-%d-%d", n, g)
+			nodes[n].GPUs = append(nodes[n].GPUs, &wire.Gpu{Uuid: uuid, Index: g, Busy: &busy})
+			nodes[n].Uses = append(nodes[n].Uses, &wire.Use{Owner: fmt.Sprintf("team-%d/job-%05d", n%50, n), Gpu: uuid, Busy: &busy, Assigned: &given})
+		}
+	}
+	pods := func(uid, _, _ string) (string, bool) { return uid, true }
+	b.ReportAllocs()
+	for b.Loop() {
+		c.measure(nodes, pods)
+		s := render(c)
+		if m := s.Queues[0].Of(amount.GPUName).Measured; m.Busy != 40_000*700 || m.Unknown != 0 {
+			b.Fatal(m)
+		}
+		if gpus := s.renderGPUs(byNode(nodes), pods); len(gpus) != 40_000 || gpus[0].Uses[0].Queue != "root.q00" {
+			b.Fatal(len(gpus), gpus[0])
 		}
 	}
 }

@@ -194,8 +194,16 @@ func (s *Snapshot) renderProbes(r reports) []Probe {
 // are a part of. A node without a probe is told of by as many GPUs as it offers, of which
 // nothing is known.
 func (s *Snapshot) renderGPUs(r reports, pods Pods) []GPU {
-	out := []GPU{}
-	for _, n := range s.nodesOf(r) {
+	nodes, total := s.nodesOf(r), 0
+	for i := range nodes {
+		if told := r[nodes[i].Name]; told != nil {
+			total += len(told.GPUs)
+		} else {
+			total += int(nodes[i].Devices)
+		}
+	}
+	out := make([]GPU, 0, total)
+	for _, n := range nodes {
 		told := r[n.Name]
 		if told == nil {
 			for range n.Devices {
@@ -208,6 +216,32 @@ func (s *Snapshot) renderGPUs(r reports, pods Pods) []GPU {
 		slices.SortStableFunc(out[from:], func(a, b GPU) int {
 			return cmp.Or(cmp.Compare(a.board(), b.board()), strings.Compare(a.Parent, b.Parent), cmp.Compare(*a.Index, *b.Index), strings.Compare(a.UUID, b.UUID))
 		})
+	}
+	return out
+}
+
+// Trouble counts GPUs that are not as they should be.
+type Trouble struct {
+	Unhealthy   map[string]int // by health, MIG instances not: each is as its GPU
+	Unrequested int            // used by somebody to whom they were not given
+}
+
+// trouble counts without making the list, which is long.
+func (r reports) trouble() Trouble {
+	out := Trouble{Unhealthy: map[string]int{}}
+	for _, n := range r { //muster:anyorder counts
+		for _, w := range n.GPUs {
+			if g := (GPU{Health: healthOf(w.Health)}); w.Parent == "" && g.Unhealthy() {
+				out.Unhealthy[g.Health]++
+			}
+		}
+		stray := map[string]bool{}
+		for _, u := range n.Uses {
+			if u.Assigned != nil && !*u.Assigned && stateOf(n) == ProbeConnected {
+				stray[u.Gpu] = true
+			}
+		}
+		out.Unrequested += len(stray)
 	}
 	return out
 }

@@ -185,6 +185,7 @@ func (s *Source) publish(c *captured, r *request) {
 	by := byNode(told)
 	snap.gpus = sync.OnceValue(func() []GPU { return snap.renderGPUs(by, s.o.Pods) })
 	snap.probes = sync.OnceValue(func() []Probe { return snap.renderProbes(by) })
+	snap.trouble = sync.OnceValue(by.trouble)
 	snap.date(s.Recorder.reasonSince)
 	s.Recorder.forget(snap)
 	if s.o.Leader != nil {

@@ -34,6 +34,15 @@ type Snapshot struct {
 	pendings []int    // by queue index: pending jobs in the subtree
 	gpus     func() []GPU
 	probes   func() []Probe
+	trouble  func() Trouble
+}
+
+// Trouble counts the GPUs that are not as they should be.
+func (s *Snapshot) Trouble() Trouble {
+	if s.trouble == nil {
+		return Trouble{}
+	}
+	return s.trouble()
 }
 
 // GPUs lists every GPU, by node and index. It is made when it is first asked for.
