@@ -322,9 +322,9 @@ func TestWithoutAKubeletNothingIsSaidAboutAssignment(t *testing.T) {
 	n.who.set(1, "uid-a", 1)
 	n.put(0, map[uint32]int{1: 500})
 	n.run()
-	s := n.sweeps(2)
+	n.sweeps(2)
 	n.kube.set(nil, &podresources.Error{Reason: "NoSocket", Err: cgroup.ErrGone})
-	s = n.sweeps(8)
+	s := n.sweeps(8)
 	if u := n.use(s, "uid-a", 0); !value(t, u.Assigned) {
 		t.Fatalf("what was known holds for a minute: %+v", u)
 	}
