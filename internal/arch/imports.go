@@ -153,7 +153,7 @@ var Rules = []Rule{
 	door("k8s.io/api", "runtime/kube", "gpuprobe/crd", "cmd"),
 	door("k8s.io/kubelet", "gpuprobe/podresources"),
 	door("google.golang.org/grpc", "runtime/usage", "gpuprobe/wire", "gpuprobe/push", "gpuprobe/podresources"),
-	door("github.com/prometheus/client_golang", "runtime/serve", "gpuprobe/metrics"),
+	door("github.com/prometheus/client_golang", "runtime/serve", "gpuprobe/metrics", "cmd"),
 	door("github.com/chromedp/chromedp", "runtime/serve"),
 	door("github.com/cilium/ebpf", "gpuprobe/bpf"),
 	door("github.com/ebitengine/purego", "gpuprobe/nvml"),

@@ -32,7 +32,7 @@ func Of(p *plan.Plan) (d Decision, ok bool) {
 	}
 	h := sha256.New()
 	enc := json.NewEncoder(h)
-	only := plan.Plan{Now: p.Now, Claims: p.Claims, Ends: p.Ends, Reserved: p.Reserved}
+	only := plan.Plan{Now: p.Now, Claims: p.Claims, Ends: p.Ends, Stays: p.Stays, Reserved: p.Reserved}
 	for _, b := range p.Binds {
 		b.Borrowed = false // says whose the place is, not which
 		only.Binds = append(only.Binds, b)
