@@ -112,14 +112,25 @@ func (as *assignments) join(on map[string][]string, exact func(uid string) (name
 		again = false
 		// Who is on a GPU that no pod is left for is not one of them.
 		open = slices.DeleteFunc(open, func(uid string) bool { return as.only(uid, on, taken) == none })
-		for i, uid := range open {
-			if p := as.only(uid, on, taken); as.alone(uid, on, open) {
-				as.podOf[uid], taken[p] = p, true
-				open = slices.Delete(open, i, i+1)
-				again = true
-				break
+		crowd := map[string]int{} // how many of them are on each GPU
+		for _, uid := range open {
+			for _, gpu := range on[uid] {
+				crowd[gpu]++
 			}
 		}
+		claims := map[pod][]string{}
+		for _, uid := range open {
+			if slices.ContainsFunc(on[uid], func(gpu string) bool { return crowd[gpu] == 1 }) {
+				p := as.only(uid, on, taken)
+				claims[p] = append(claims[p], uid)
+			}
+		}
+		for p, uids := range claims {
+			if len(uids) == 1 { // a pod has one UID: of several nobody can say which
+				as.podOf[uids[0]], taken[p], again = p, true, true
+			}
+		}
+		open = slices.DeleteFunc(open, func(uid string) bool { return as.podOf[uid] != none })
 	}
 	for uid, p := range as.podOf {
 		if as.uidOf == nil {
@@ -152,13 +163,6 @@ func (as *assignments) only(uid string, on map[string][]string, taken map[pod]bo
 		found = left[0]
 	}
 	return found
-}
-
-// alone says that on some GPU of a UID it is the only one left.
-func (as *assignments) alone(uid string, on map[string][]string, open []string) bool {
-	return slices.ContainsFunc(on[uid], func(gpu string) bool {
-		return !slices.ContainsFunc(open, func(other string) bool { return other != uid && slices.Contains(on[other], gpu) })
-	})
 }
 
 // assigned says whether the kubelet gave a GPU to an owner; nil if that can't be told.
