@@ -23,10 +23,10 @@ var none pod
 // knows names, cgroups know UIDs.
 //
 // Where the node tells the name of a UID (Config.PodName), that holds. Otherwise it is
-// inferred: a UID is the pod when, on every GPU that it runs on, that pod is the only one
-// left that the GPU was given to, and on one of them it is the only UID left. That takes
-// an intruder for the pod that has not begun yet, if it uses that pod's GPUs only; it
-// ends when the pod begins, as then nothing is the only one.
+// inferred: a UID is the pod when that is the only one left that was given all GPUs that it
+// runs on, and on one of them it is the only UID left. That takes an intruder for the pod
+// that has not begun yet, if it uses that pod's GPUs only; it ends when the pod begins, as
+// then nothing is the only one.
 type assignments struct {
 	at      time.Time // of the answer; zero if there is none (any more)
 	list    []podresources.Assignment
@@ -110,8 +110,8 @@ func (as *assignments) join(on map[string][]string, exact func(uid string) (name
 	slices.Sort(open)
 	for again := true; again; {
 		again = false
-		// Who is on a GPU that no pod is left for is not one of them.
-		open = slices.DeleteFunc(open, func(uid string) bool { return as.only(uid, on, taken) == none })
+		// Who is on GPUs that no pod is left for is none of them.
+		open = slices.DeleteFunc(open, func(uid string) bool { return len(as.left(on[uid], taken)) == 0 })
 		crowd := map[string]int{} // how many of them are on each GPU
 		for _, uid := range open {
 			for _, gpu := range on[uid] {
@@ -120,9 +120,9 @@ func (as *assignments) join(on map[string][]string, exact func(uid string) (name
 		}
 		claims := map[pod][]string{}
 		for _, uid := range open {
-			if slices.ContainsFunc(on[uid], func(gpu string) bool { return crowd[gpu] == 1 }) {
-				p := as.only(uid, on, taken)
-				claims[p] = append(claims[p], uid)
+			alone := slices.ContainsFunc(on[uid], func(gpu string) bool { return crowd[gpu] == 1 })
+			if left := as.left(on[uid], taken); alone && len(left) == 1 {
+				claims[left[0]] = append(claims[left[0]], uid)
 			}
 		}
 		for p, uids := range claims {
@@ -147,22 +147,15 @@ func (as *assignments) join(on map[string][]string, exact func(uid string) (name
 	}
 }
 
-// only is the pod that is the only one left for each GPU of a UID.
-func (as *assignments) only(uid string, on map[string][]string, taken map[pod]bool) pod {
-	found := none
-	for _, gpu := range on[uid] {
-		var left []pod
-		for _, p := range as.holders[gpu] {
-			if !taken[p] {
-				left = append(left, p)
-			}
+// left are the pods that were given each GPU of a UID and have no UID yet.
+func (as *assignments) left(gpus []string, taken map[pod]bool) (list []pod) {
+	for i, gpu := range gpus {
+		if i == 0 {
+			list = slices.Clone(as.holders[gpu])
 		}
-		if len(left) != 1 || found != none && found != left[0] {
-			return none
-		}
-		found = left[0]
+		list = slices.DeleteFunc(list, func(p pod) bool { return taken[p] || !slices.Contains(as.holders[gpu], p) })
 	}
-	return found
+	return list
 }
 
 // assigned says whether the kubelet gave a GPU to an owner; nil if that can't be told.
