@@ -110,7 +110,7 @@ func (a *app) root() *cobra.Command {
 		},
 	}
 	root.SuggestionsMinimumDistance = 2
-	root.AddCommand(a.run(), a.check(), a.dump())
+	root.AddCommand(a.run(), a.check(), a.dump(), a.simulate())
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
