@@ -2,18 +2,19 @@ package node
 
 import (
 	"context"
+	"encoding/binary"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/musterhq/muster/gpuprobe/agent"
 	"github.com/musterhq/muster/gpuprobe/push"
@@ -21,44 +22,51 @@ import (
 	api "github.com/musterhq/muster/runtime/kube/api/v1alpha1"
 )
 
-// scheduler takes reports.
-type scheduler struct {
-	wire.UnimplementedProbeServer
+// leader is a scheduler, as far as reports are concerned. Only what stands behind a door
+// speaks gRPC, so this is all that a stream takes of HTTP/2: its first frame of data.
+type leader struct {
 	reports chan *wire.NodeReport
 	tokens  chan string
 }
 
-func (s *scheduler) Report(st grpc.BidiStreamingServer[wire.NodeReport, wire.Ask]) error {
-	md, _ := metadata.FromIncomingContext(st.Context())
-	s.tokens <- strings.Join(md.Get("authorization"), "")
-	if err := st.SendHeader(metadata.MD{}); err != nil {
-		return err
-	}
-	for {
-		r, err := st.Recv()
-		if err != nil {
-			return err
-		}
-		s.reports <- r
-	}
+func newLeader(t *testing.T) (*leader, string) {
+	t.Helper()
+	l := &leader{reports: make(chan *wire.NodeReport, 100), tokens: make(chan string, 100)}
+	server := httptest.NewUnstartedServer(l)
+	server.Config.Protocols = new(http.Protocols)
+	server.Config.Protocols.SetUnencryptedHTTP2(true)
+	server.Start()
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+	})
+	return l, server.Listener.Addr().String()
 }
 
-func newScheduler(t *testing.T) (*scheduler, string) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+func (l *leader) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	l.tokens <- r.Header.Get("Authorization")
+	w.Header().Set("Content-Type", "application/grpc")
+	w.WriteHeader(http.StatusOK)
+	w.(http.Flusher).Flush()
+	for {
+		var head [5]byte // whether it is compressed, and its length
+		if _, err := io.ReadFull(r.Body, head[:]); err != nil {
+			return
+		}
+		body := make([]byte, binary.BigEndian.Uint32(head[1:]))
+		if _, err := io.ReadFull(r.Body, body); err != nil {
+			return
+		}
+		report := &wire.NodeReport{}
+		if err := proto.Unmarshal(body, report); err != nil {
+			return
+		}
+		l.reports <- report
 	}
-	s := &scheduler{reports: make(chan *wire.NodeReport, 100), tokens: make(chan string, 100)}
-	server := grpc.NewServer()
-	wire.RegisterProbeServer(server, s)
-	go func() { _ = server.Serve(l) }() // until Stop
-	t.Cleanup(server.Stop)
-	return s, l.Addr().String()
 }
 
 func TestAProbeReportsAndIsAlive(t *testing.T) {
-	leader, address := newScheduler(t)
+	leader, address := newLeader(t)
 	dir := t.TempDir()
 	listening := make(chan net.Addr, 1)
 	s := &Service{
