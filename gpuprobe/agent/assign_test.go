@@ -32,7 +32,9 @@ func TestWhichUIDIsWhichPod(t *testing.T) {
 		"two pods share one":           {given("a", "G0", "b", "G0"), map[string][]string{"u": {"G0"}, "v": {"G0"}}, nil, nil},
 		"they share, and one is known": {given("a", "G0", "b", "G0"), map[string][]string{"u": {"G0"}, "v": {"G0"}}, map[string]string{"u": "a"}, map[string]string{"u": "a", "v": "b"}},
 		"one tells the other apart": {
-			given("a", "G0", "a", "G1", "b", "G1"), map[string][]string{"u": {"G0", "G1"}, "v": {"G1"}}, nil,
+			given("a", "G0", "a", "G1", "b", "G1"),
+			map[string][]string{"u": {"G0", "G1"}, "v": {"G1"}},
+			nil,
 			map[string]string{"u": "a", "v": "b"},
 		},
 		"an intruder beside the pod":                     {given("a", "G0"), map[string][]string{"u": {"G0"}, "thief": {"G0"}}, nil, nil},

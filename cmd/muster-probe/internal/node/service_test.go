@@ -130,8 +130,10 @@ func TestStatusOfAGPUNode(t *testing.T) {
 	got, ok := Status(&agent.State{
 		Sweep: 1, System: agent.System{Driver: "580.95.05", CUDA: 12080},
 		Sources: []agent.Source{
-			{Name: agent.SourceNVML, Up: true}, {Name: agent.SourceEBPF, Reason: "KernelTooOld", Detail: "5.15"},
-			{Name: agent.SourcePodResources, Up: true}, {Name: agent.SourceProcfs, Up: true},
+			{Name: agent.SourceNVML, Up: true},
+			{Name: agent.SourceEBPF, Reason: "KernelTooOld", Detail: "5.15"},
+			{Name: agent.SourcePodResources, Up: true},
+			{Name: agent.SourceProcfs, Up: true},
 		},
 		GPUs: []agent.GPU{
 			{UUID: "GPU-0", MIG: true, Health: wire.Health_HEALTHY, HealthSince: at, MemoryTotal: to(uint64(80 << 30)), Busy: to(uint32(500))},
