@@ -172,8 +172,8 @@ func TestWhatOneGPUDoesNotTellIsUnknownOfThePod(t *testing.T) {
 
 func TestTheSinkHearsOnlyWhatMatters(t *testing.T) {
 	b := newBench(t)
-	b.send(true, use("p", 0, 500, 0, 0), use("q", 1, 0, 10, 10))
-	b.hears("n/p busy 50% idle 0s watched 0s", "n/q busy 0% idle 10s watched 10s")
+	b.send(true, use("p", 0, 500, 0, 0), use("q", 1, 0, 10_000, 10_000))
+	b.hears("n/p busy 50% idle 0s watched 0s", "n/q busy 0% idle 10000s watched 10000s")
 	for _, step := range []struct {
 		why  string
 		u    *wire.Use
@@ -181,13 +181,14 @@ func TestTheSinkHearsOnlyWhatMatters(t *testing.T) {
 	}{
 		{"five points are not enough", use("p", 0, 550, 0, 0), ""},
 		{"they add up", use("p", 0, 551, 0, 0), "n/p busy 55% idle 0s watched 0s"},
-		{"idleness only grows", use("q", 1, 0, 40, 40), ""},
+		{"idleness only grows", use("q", 1, 0, 10_030, 10_030), ""},
 		{"it was busy in between", use("q", 1, 0, 4, 50), "n/q busy 0% idle 4s watched 50s"},
 		{"nobody looked for a while", use("q", 1, 0, 14, 3), "n/q busy 0% idle 14s watched 3s"},
 		{"it woke up", use("q", 1, 0, 0, 13), "n/q busy 0% idle 0s watched 13s"},
 		{"it went to sleep", use("q", 1, 0, 5, 23), "n/q busy 0% idle 5s watched 23s"},
 		{"nobody looks any more", use("q", 1, 0, 15, 0), "n/q busy 0% idle 15s watched 0s"},
-		{"somebody looks again", use("q", 1, 0, 25, 5), ""},
+		{"somebody looks again", use("q", 1, 0, 25, 5), "n/q busy 0% idle 25s watched 5s"},
+		{"it lasts an eighth longer", use("q", 1, 0, 35, 15), "n/q busy 0% idle 35s watched 15s"},
 	} {
 		b.after(10 * spec.Second)
 		b.send(false, step.u)
@@ -202,7 +203,7 @@ func TestTheSinkHearsOnlyWhatMatters(t *testing.T) {
 
 func TestAMeasurementIsToldAgainBeforeTheCoreForgetsIt(t *testing.T) {
 	b := newBench(t)
-	b.send(true, use("q", 1, 0, 10, 10))
+	b.send(true, use("q", 1, 0, 10_000, 10_000))
 	b.heard()
 	for range 5 {
 		b.after(10 * spec.Second)
@@ -211,7 +212,7 @@ func TestAMeasurementIsToldAgainBeforeTheCoreForgetsIt(t *testing.T) {
 	}
 	b.after(10 * spec.Second)
 	b.send(false)
-	b.hears("n/q busy 0% idle 70s watched 70s")
+	b.hears("n/q busy 0% idle 10060s watched 10060s")
 }
 
 func TestAValueIsAsOfItsMeasurementAndAWakeUpAsOfNow(t *testing.T) {

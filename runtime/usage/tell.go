@@ -171,8 +171,13 @@ func (p *PodUse) matters(old *PodUse) bool {
 	}
 	moved := max(p.Busy-old.Busy, old.Busy-p.Busy)
 	return moved > busyStep || (p.Idle > 0) != (old.Idle > 0) ||
-		broke(p.Idle, p.At, old.Idle, old.At) || broke(p.Watched, p.At, old.Watched, old.At)
+		broke(p.Idle, p.At, old.Idle, old.At) || broke(p.Watched, p.At, old.Watched, old.At) ||
+		lasted(p.Idle, old.Idle) || lasted(min(p.Idle, p.Watched), min(old.Idle, old.Watched))
 }
+
+// lasted says that an idleness is an eighth longer than was told: the core takes a
+// measurement at its word and does not count on by itself, as that would be a guess.
+func lasted(now, told spec.Duration) bool { return now-told >= max(blink, told/8) }
 
 // broke says that something that lasted has ended since: what lasts now began later, or
 // nothing does.

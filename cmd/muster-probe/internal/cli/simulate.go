@@ -126,6 +126,9 @@ func (a *app) watchProbes(ctx context.Context, c *cluster.Cluster) {
 		for reason, n := range s.Reasons {
 			now += fmt.Sprintf(", %d not: %s", n, reason)
 		}
+		if why := c.Trouble(); why != "" {
+			now += " (" + why + ")"
+		}
 		if now != was {
 			fmt.Fprintln(a.err, now)
 			was = now

@@ -209,6 +209,16 @@ func (c *Cluster) Run(ctx context.Context) error {
 // Status of the probes.
 func (c *Cluster) Status() simulate.Status { return c.fleet.Status() }
 
+// Trouble is what keeps one of the probes that are not connected from it, "" if all are.
+func (c *Cluster) Trouble() string {
+	for i := range len(c.nodes) {
+		if s := c.fleet.Client(i).Status(); !s.Connected && s.Detail != "" {
+			return s.Detail
+		}
+	}
+	return ""
+}
+
 // pod plays a pod that was seen, or no longer.
 func (c *Cluster) pod(p *corev1.Pod) {
 	if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
