@@ -14,8 +14,10 @@ import (
 const DefaultDeadline = 3 * time.Second
 
 // slice is the longest that one call of the driver waits for an event, so that Close need
-// not wait for a timeout of minutes.
-const slice = 250 * time.Millisecond
+// not wait for a timeout of minutes. Events come at once all the same. Much shorter is dear:
+// with each call that does not come back at once, Go's runtime looks for 10 ms whether its
+// processor is of use to another, which are dozens of wake-ups.
+const slice = time.Second
 
 // Guarded is a Library whose calls come back, whatever the driver does: see Guard.
 type Guarded struct {

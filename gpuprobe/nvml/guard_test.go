@@ -208,11 +208,15 @@ func TestAWaitForEventsHasItsOwnTimeAndEndsWithClose(t *testing.T) {
 			t.Error(err, time.Since(start))
 		}
 		release()
-		time.Sleep(time.Second) // the call that hung now waits for its slice
+		time.Sleep(2 * slice) // the call that hung now waits for its slice
 		done := make(chan error)
 		go func() { done <- second(g.Events(time.Hour)) }()
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute + slice/3)
+		start = time.Now()
 		mustClose(t, g)
+		if took := time.Since(start); took == 0 || took > time.Second {
+			t.Error("Close waits for the call that is inside, a second at most:", took)
+		}
 		if err := <-done; !errors.Is(err, ErrUninitialized) {
 			t.Error("a wait that Close ended:", err)
 		}
