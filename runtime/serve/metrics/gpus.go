@@ -44,3 +44,15 @@ func (c *collector) collectProbed(ch sink) {
 		ch.counter(probeRefused, float64(n), code)
 	}
 }
+
+func (c *collector) collectUsed(ch sink) {
+	if c.o.Used == nil {
+		return
+	}
+	u := c.o.Used()
+	ch.counter(podsMeasured, float64(u.Measured))
+	ch.counter(podsUnknown, float64(u.Strangers))
+	ch.counter(podsUnasked, float64(u.Unrequested))
+	ch.counter(gpuEvictions, float64(u.Evicted))
+	ch.counter(gpuHandedOut, float64(u.HandedOut))
+}

@@ -24,6 +24,17 @@ type Options struct {
 	Acted func() Acted
 	// Probed counts what probes have reported (usage.Server); nil is not told.
 	Probed func() usage.Stats
+	// Used counts what came of what nodes said of pods and GPUs; nil is not told.
+	Used func() Used
+}
+
+// Used are an adapter's totals since the process began.
+type Used struct {
+	Measured    uint64 // measurements taken in for a pod
+	Strangers   uint64 // passed over, as their pod is not known (yet, or any more)
+	Unrequested uint64 // pods that used a GPU which they did not ask for
+	Evicted     uint64 // pods evicted from GPUs that failed
+	HandedOut   uint64 // times a node gave pods a GPU that was known to have failed
 }
 
 // Acted are an adapter's totals since the process began.
@@ -106,6 +117,11 @@ var (
 	probeNodes     = desc("probe_nodes", "Nodes with GPUs by the state of their probe: connected, stale, none.", "state")
 	probeReports   = desc("probe_reports_total", "Reports of probes that were taken in.")
 	probeRefused   = desc("probe_reports_refused_total", "Reports and streams of probes that were refused.", "reason")
+	podsMeasured   = desc("pod_measurements_total", "Measurements of a pod's GPUs that were taken in.")
+	podsUnknown    = desc("pod_measurements_of_strangers_total", "Measurements that were passed over, as their pod is not known: not yet, or not any more.")
+	podsUnasked    = desc("pods_unrequested_gpu_total", "Pods that were found to use a GPU which they did not ask for.")
+	gpuEvictions   = desc("failed_gpu_evictions_total", "Pods evicted from GPUs that failed.")
+	gpuHandedOut   = desc("failed_gpu_handouts_total", "Times that a node gave pods a GPU that was known to have failed.")
 	withdrawn      = desc("evictions_withdrawn_total", "Evictions of idle jobs that were taken back: they woke, what they do is unknown, or nobody needs their place.", "reason")
 
 	cycles      = desc("cycles_total", "Scheduling cycles.")
@@ -142,6 +158,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 		claimed, preemptions, notable, policyCalls, policyRows, policyFuel, policyFallbacks, policyFaults, policyQuarantined, policyInfo,
 		binds, bindFailures, bindSeconds, evictions, evictFailures, notices, actsWaiting,
 		queueAllocated, queueBusy, queueIdle, queueUnknown, gpuUnhealthy, gpuUnasked, probeNodes, probeReports, probeRefused, withdrawn,
+		podsMeasured, podsUnknown, podsUnasked, gpuEvictions, gpuHandedOut,
 	} {
 		ch <- d
 	}
@@ -175,6 +192,7 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	c.collectPolicies(ch)
 	c.collectActed(ch)
 	c.collectProbed(ch)
+	c.collectUsed(ch)
 	s, err := c.source.Snapshot(context.Background())
 	if err != nil {
 		return

@@ -42,6 +42,8 @@ func whole(t *testing.T) (*servetest.Cluster, metrics.Options) {
 	})
 	return c, metrics.Options{Version: "0.3.0", Revision: "abc", Probed: func() usage.Stats {
 		return usage.Stats{Reports: 7, Refused: map[string]uint64{"other-node": 2}}
+	}, Used: func() metrics.Used {
+		return metrics.Used{Measured: 11, Strangers: 4, Unrequested: 1, Evicted: 3, HandedOut: 2}
 	}, Acted: func() metrics.Acted {
 		return metrics.Acted{Binds: 5, BindSeconds: metrics.Histogram{Count: 5, Sum: 0.5, Buckets: map[float64]uint64{0.1: 3, 1: 5}}}
 	}}
@@ -145,10 +147,27 @@ muster_probe_nodes{state="stale"} 0
 # HELP muster_probe_reports_refused_total Reports and streams of probes that were refused.
 # TYPE muster_probe_reports_refused_total counter
 muster_probe_reports_refused_total{reason="other-node"} 2
+# HELP muster_pod_measurements_total Measurements of a pod's GPUs that were taken in.
+# TYPE muster_pod_measurements_total counter
+muster_pod_measurements_total 11
+# HELP muster_pod_measurements_of_strangers_total Measurements that were passed over, as their pod is not known: not yet, or not any more.
+# TYPE muster_pod_measurements_of_strangers_total counter
+muster_pod_measurements_of_strangers_total 4
+# HELP muster_pods_unrequested_gpu_total Pods that were found to use a GPU which they did not ask for.
+# TYPE muster_pods_unrequested_gpu_total counter
+muster_pods_unrequested_gpu_total 1
+# HELP muster_failed_gpu_evictions_total Pods evicted from GPUs that failed.
+# TYPE muster_failed_gpu_evictions_total counter
+muster_failed_gpu_evictions_total 3
+# HELP muster_failed_gpu_handouts_total Times that a node gave pods a GPU that was known to have failed.
+# TYPE muster_failed_gpu_handouts_total counter
+muster_failed_gpu_handouts_total 2
 `
 	names := []string{
 		"muster_queue_guaranteed", "muster_preemptions_total", "muster_policy_strikes_total", "muster_queue_gpus_allocated", "muster_queue_gpus_busy",
 		"muster_queue_gpus_idle", "muster_queue_gpus_unknown", "muster_probe_nodes", "muster_probe_reports_refused_total",
+		"muster_pod_measurements_total", "muster_pod_measurements_of_strangers_total", "muster_pods_unrequested_gpu_total",
+		"muster_failed_gpu_evictions_total", "muster_failed_gpu_handouts_total",
 	}
 	if err := testutil.GatherAndCompare(metrics.New(c.Source, o), strings.NewReader(want), names...); err != nil {
 		t.Error(err)

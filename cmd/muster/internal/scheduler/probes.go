@@ -10,6 +10,7 @@ import (
 	"github.com/musterhq/muster/runtime/kube"
 	"github.com/musterhq/muster/runtime/kube/auth"
 	"github.com/musterhq/muster/runtime/serve"
+	"github.com/musterhq/muster/runtime/serve/metrics"
 	"github.com/musterhq/muster/runtime/usage"
 )
 
@@ -94,6 +95,19 @@ func (s *probes) stats() func() usage.Stats {
 			out.Refused[otherPod] += n
 		}
 		return out
+	}
+}
+
+// used is what came of it, nil if nobody is listened to.
+func (s *probes) used() func() metrics.Used {
+	if s.server == nil {
+		return nil
+	}
+	return func() metrics.Used {
+		n := s.p.kube.UseStats()
+		return metrics.Used{
+			Measured: n.Measured, Strangers: n.Strangers, Unrequested: n.Unrequested, Evicted: n.Evicted, HandedOut: n.HandedOut,
+		}
 	}
 }
 

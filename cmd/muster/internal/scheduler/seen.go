@@ -110,7 +110,9 @@ func (s *seen) Extra(id string) (out []view.Reason) {
 }
 
 func (s *seen) open() (*serve.Server, error) {
-	registry := metrics.New(s.source, metrics.Options{Version: s.p.o.Version, Revision: s.p.o.Revision, Acted: s.acted, Probed: s.p.probes.stats()})
+	registry := metrics.New(s.source, metrics.Options{
+		Version: s.p.o.Version, Revision: s.p.o.Revision, Acted: s.acted, Probed: s.p.probes.stats(), Used: s.p.probes.used(),
+	})
 	c := serve.Config{Source: s.source, Metrics: metrics.Handler(registry), Ready: s.p.kube.Ready, Pprof: s.p.o.Pprof}
 	listen := s.p.o.Listen
 	if s.p.o.Guarded || !serve.IsLocal(listen.Address) {
