@@ -45,9 +45,17 @@ toolchains: ## install the toolchains of the SDKs in C, Rust and AssemblyScript 
 check: guests ## generate, tidy, format and lint; fails if that changes a file
 	tools/check.sh $(NESTED)
 
+# Where goroutines meet. The rest is one goroutine's: the core, the simulator, parsers, the
+# rewriter of modules.
+RACE := clock ledger loop rego reload rules serve usage
+
+# One goroutine too, and each compiles a guest, which takes a quarter of a minute there.
+SLOW_UNDER_RACE := SameBits|FuelGrows|NothingIsAllocated|NewestFirst|RawBatch|NoLimitAllows|AnswersThatAreKept
+
 .PHONY: race
-race: guests ## run the tests of the runtime and of the cycle under the race detector
-	go test -race $$(go list ./runtime/... | grep -v /runtime/kube) ./builtin/cycle/...
+race: guests ## run the tests of all that has goroutines under the race detector
+	go test -race $(RACE:%=./runtime/%/...) ./gpuprobe/...
+	go test -race ./runtime/wasm -skip '$(SLOW_UNDER_RACE)'
 	go test -race -short ./runtime/kube/...
 
 .PHONY: bench
@@ -59,8 +67,8 @@ fuzz: guests ## run each fuzz target for FUZZTIME (10s)
 	tools/fuzz.sh '$(FUZZTIME)'
 
 .PHONY: build
-build: guests ## build bin/muster and the Wasm policies
-	go build -o bin/muster ./cmd/muster
+build: guests ## build bin/muster, bin/muster-probe and the Wasm policies
+	go build -o bin/ ./cmd/muster ./cmd/muster-probe
 
 .PHONY: guests
 guests: ## build the Wasm policies of policies/library
@@ -70,12 +78,12 @@ CLUSTER       ?= .cache/cluster
 CLUSTER_FLAGS ?= --nodes 100 --jobs
 
 .PHONY: cluster
-cluster: .cache/bin/muster-cluster build ## start a Kubernetes control plane with GPU nodes on loopback, and Muster on it
+cluster: .cache/bin/muster-cluster build ## start a Kubernetes control plane with GPU nodes on loopback, and Muster with probes on it
 	.cache/bin/muster-cluster up --dir $(CLUSTER) $(CLUSTER_FLAGS)
 	go run ./runtime/kube/play up $(CLUSTER)
 
 .PHONY: cluster-down
-cluster-down: .cache/bin/muster-cluster ## end both and remove their state
+cluster-down: .cache/bin/muster-cluster ## end all of them and remove their state
 	go run ./runtime/kube/play down $(CLUSTER)
 	.cache/bin/muster-cluster down --dir $(CLUSTER)
 

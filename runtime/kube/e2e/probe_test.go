@@ -61,7 +61,9 @@ func (w *world) probes(scheduler string) (stop func()) {
 	go func() { ended <- cmd.Wait() }()
 	stop = sync.OnceFunc(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
-		<-ended
+		if err := <-ended; err != nil {
+			w.t.Errorf("the probes did not end as they should: %v", err)
+		}
 		if text, err := os.ReadFile(log.Name()); err == nil && w.t.Failed() {
 			w.t.Logf("the probes: %s", text)
 		}

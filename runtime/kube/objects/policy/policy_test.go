@@ -246,8 +246,8 @@ func TestWhatIsRefusedChangesNothingAndSaysWhy(t *testing.T) {
 			if k.decides("order") != "1.0.0" {
 				t.Errorf("%q decides", k.decides("order"))
 			}
-			if tt.condition != "" && k.condition("order", tt.condition) != "False "+Camel(tt.code) {
-				t.Errorf("%s is %s", tt.condition, k.condition("order", tt.condition))
+			if tt.condition != "" {
+				k.eventually("the condition "+tt.condition, func() bool { return k.condition("order", tt.condition) == "False "+Camel(tt.code) })
 			}
 		})
 	}
@@ -415,12 +415,13 @@ func TestFaultsAreStrikesAndThenAQuarantine(t *testing.T) {
 	if got := k.condition("order", api.PolicyQuarantined) + ", " + k.condition("order", api.PolicyActive); got != "True Trap, False Trap" {
 		t.Error(got)
 	}
-	if s := k.status("order"); s.Calls.Faults == 0 || s.Calls.Skipped == 0 || s.Calls.LastCode == "" {
-		t.Errorf("%+v", s.Calls)
-	}
-	if k.count("Warning Quarantined on order") != 1 || k.count("Warning Fault on order") == 0 {
-		t.Error("no events of it")
-	}
+	k.eventually("its calls", func() bool {
+		s := k.status("order")
+		return s.Calls.Faults > 0 && s.Calls.Skipped > 0 && s.Calls.LastCode != ""
+	})
+	k.eventually("its events", func() bool {
+		return k.count("Warning Quarantined on order") == 1 && k.count("Warning Fault on order") > 0
+	})
 }
 
 func TestQueuesThatNameAPolicyAreShown(t *testing.T) {
