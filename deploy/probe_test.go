@@ -111,8 +111,15 @@ func TestAProbeHasNoRightThatItDoesNotNeed(t *testing.T) {
 }
 
 // The host's folders that a probe sees are those that it needs, and not the root.
-func TestAProbeSeesTheKubeletsSocketAndTheDriver(t *testing.T) {
-	p := probeOf(t, "probe.kubeletRoot=/data/kubelet", "probe.driverRoots={/run/nvidia/driver,/opt/nvidia}")
+func TestAProbeSeesTheKubeletsSocketNamesOfPodsAndTheDriver(t *testing.T) {
+	for logs, names := range map[string][]string{"true": {"/var/log/pods"}, "false": nil} {
+		want := slices.Concat([]string{"/data/kubelet/pod-resources"}, names, []string{"/run/nvidia/driver", "/opt/nvidia"})
+		testWhatAProbeSees(t, probeOf(t, "probe.kubeletRoot=/data/kubelet", "probe.driverRoots={/run/nvidia/driver,/opt/nvidia}", "probe.podLogs="+logs), want)
+	}
+}
+
+func testWhatAProbeSees(t *testing.T, p podSpec, want []string) {
+	t.Helper()
 	var paths, audiences []string
 	for _, v := range p.Volumes {
 		if v.HostPath != nil {
@@ -122,7 +129,7 @@ func TestAProbeSeesTheKubeletsSocketAndTheDriver(t *testing.T) {
 			audiences = append(audiences, v.Projected.Sources[0].ServiceAccountToken.Audience)
 		}
 	}
-	if want := []string{"/data/kubelet/pod-resources", "/run/nvidia/driver", "/opt/nvidia"}; !slices.Equal(paths, want) {
+	if !slices.Equal(paths, want) {
 		t.Errorf("it sees %v, want %v", paths, want)
 	}
 	if !slices.Equal(audiences, []string{"muster"}) {
