@@ -3,8 +3,14 @@
  * Tests steer it through fake_set(index, key, value), which is no part of NVML; GPUs are
  * FAKE_GPUS. -DFAKE_OLD leaves out what old drivers lack, -DFAKE_VERSION=n is told by
  * nvmlSystemGetDriverVersion, so that a "new driver" is another file.
+ *
+ * A test that runs the library in another process tells it by a file, FAKE_NVML in the
+ * environment, which processes do what on each GPU: see struct told.
  */
+#include <fcntl.h>
 #include <pthread.h>
+#include <stdlib.h>
+#include <sys/mman.h>
 #include <string.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -35,6 +41,19 @@ void fake_set(u32 gpu, u32 key, long value) { state[gpu][key] = value; }
 int fake_inits(void) { return inited; }
 int fake_sets(void) { return sets; }
 int fake_most_inside(void) { return most_inside; }
+
+/* One for each GPU, in native byte order; percent of the SMs. */
+struct told { u32 busy, n; struct { u32 pid, sm; } processes[64]; };
+static const volatile struct told *told; /* 0 if nobody tells */
+
+static __attribute__((constructor)) void listen_to_file(void) {
+    const char *path = getenv("FAKE_NVML");
+    int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0) return;
+    void *m = mmap(0, GPUS * sizeof *told, PROT_READ, MAP_SHARED, fd, 0);
+    close(fd);
+    if (m != MAP_FAILED) told = m;
+}
 
 /* ---- handles ---- */
 
@@ -147,7 +166,7 @@ struct rates { u32 gpu, memory; };
 int nvmlDeviceGetUtilizationRates(struct device *d, struct rates *r) {
     ENTER(d);
     if (d->mig) return NOT_SUPPORTED;
-    r->gpu = 42, r->memory = 7;
+    r->gpu = told ? told[d->index].busy : 42, r->memory = 7;
     return OK;
 }
 
@@ -160,6 +179,7 @@ int nvmlDeviceGetSamples(struct device *d, u32 type, u64 since, u32 *kind, u32 *
     if (d->mig || type != 1) return NOT_SUPPORTED;
     if (state[d->index][K_SAMPLE_RC]) return state[d->index][K_SAMPLE_RC];
     *kind = 1;
+    if (told) return NOT_FOUND; /* then the rates above count */
     if (!s) { *n = 5; return OK; }
     u32 found = 0;
     for (u32 i = 0; i < 5; i++) {
@@ -180,6 +200,7 @@ _Static_assert(sizeof(struct process1) == 16 && sizeof(struct process2) == 24, "
 /* How many there are; with K_GROW one more each time that the caller comes back with room
  * for what it was told, K_GROW times. */
 static u32 population(struct device *d, u32 room) {
+    if (told) return told[d->index].n;
     volatile long *grow = &state[d->index][K_GROW];
     if (room >= state[d->index][K_PROCESSES] && *grow > 0) {
         (*grow)--;
@@ -197,6 +218,7 @@ static __attribute__((unused)) int processes(struct device *d, u32 *n, struct pr
     for (u32 i = 0; i < there; i++) {
         p[i] = (struct process2){first + i, (u64)(i + 1) << 20, d->gi, d->ci};
         if (i == 1) p[i].used = ~0ull; /* not known */
+        if (told) p[i].pid = told[d->index].processes[i].pid, p[i].used = 1ull << 29;
     }
     *n = there;
     return OK;
@@ -234,12 +256,22 @@ int nvmlDeviceGetGraphicsRunningProcesses_v3(struct device *d, u32 *n, struct pr
 struct use { u32 pid; u64 at; u32 sm, memory, encode, decode; };
 _Static_assert(sizeof(struct use) == 32, "nvmlProcessUtilizationSample_t");
 
+static int told_use(const volatile struct told *t, struct use *s, u32 *n, u64 since) {
+    if (!s || *n < t->n) { *n = t->n + 1; return TOO_SMALL; }
+    u32 found = 0;
+    for (u32 i = 0; i < t->n; i++)
+        if (t->processes[i].sm) s[found++] = (struct use){t->processes[i].pid, since + 1000, t->processes[i].sm, 5, 0, 0};
+    *n = found;
+    return found ? OK : NOT_FOUND;
+}
+
 /* Two samples of each process, 30 and 50 percent of the SMs, 5 of memory; at the times of
  * K_SAMPLES, or with K_LIVE_SAMPLES always new ones. */
 int nvmlDeviceGetProcessUtilization(struct device *d, struct use *s, u32 *n, u64 since) {
     ENTER(d);
     if (d->mig || state[d->index][K_MIG]) return NOT_SUPPORTED;
     if (state[d->index][K_IDLE]) return NOT_FOUND;
+    if (told) return told_use(&told[d->index], s, n, since);
     u64 base = state[d->index][K_SAMPLES] + (state[d->index][K_LIVE_SAMPLES] ? since : 0);
     u32 there = 2 * state[d->index][K_PROCESSES], found = 0;
     if (!s || *n < there) { *n = there; return TOO_SMALL; }

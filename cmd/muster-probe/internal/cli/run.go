@@ -23,7 +23,7 @@ type runFlags struct {
 	tokenFile           string
 	ca, serverName      string
 	insecure            bool
-	report              time.Duration
+	report, spread      time.Duration
 	gpuNode             bool
 	kubeconfig          string
 	listen              string
@@ -59,6 +59,7 @@ certificate is one that it made itself.
 	fl.BoolVar(&f.insecure, "tls-insecure", false, "take any certificate of the scheduler")
 	fl.DurationVar(&f.Interval, "interval", usualInterval, "time between two sweeps")
 	fl.DurationVar(&f.report, "report-interval", 0, "time between two reports that nothing makes urgent (default: 10s, or what the scheduler asks for)")
+	fl.DurationVar(&f.spread, "first-report-within", 30*time.Second, "a first report waits this long at most, by chance, so that not all nodes come at once (0: at once)")
 	fl.DurationVar(&f.Duty, "duty", 0, "look for launches of busy processes for 1s once in this time, to find what hangs (0: never)")
 	fl.UintSliceVar(&f.ignore, "ignore-xids", nil, "`XIDS` that make no GPU unhealthy")
 	fl.BoolVar(&f.gpuNode, "gpunode", false, "keep this node's GPUNode object: inventory and health")
@@ -105,7 +106,10 @@ func (a *app) measure(ctx context.Context, f runFlags) error {
 
 // pusher is where to report to.
 func (f *runFlags) pusher() (push.Options, error) {
-	o := push.Options{Interval: f.report, Log: f.Log}
+	o := push.Options{Interval: f.report, Jitter: f.spread, Log: f.Log}
+	if f.spread == 0 {
+		o.Jitter = -1
+	}
 	for _, text := range f.schedulers {
 		address, secure, err := parseAddress(text)
 		if err != nil {
