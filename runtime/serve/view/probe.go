@@ -313,11 +313,15 @@ func (s *Snapshot) useOf(u *wire.Use, at spec.Time, pods Pods) GPUUse {
 	return out
 }
 
+// armingMS is how long it takes until the launches of a pod that became idle are watched:
+// a probe looks twice before. In that time the driver's samples tell.
+const armingMS = 15_000
+
 func coverage(u *wire.Use) string {
 	switch {
 	case u.Busy == nil && u.IdleMs == nil:
 		return Unknown
-	case u.WatchedMs > 0 && u.GetIdleMs() <= u.WatchedMs:
+	case u.WatchedMs > 0 && u.GetIdleMs() <= u.WatchedMs+armingMS:
 		return Watched
 	default:
 		return Sampled

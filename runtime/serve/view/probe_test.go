@@ -86,7 +86,8 @@ func TestAGPUSaysWhatHoldsForAllWhoUseIt(t *testing.T) {
 	}{
 		"nobody uses it":              {nil, nil, view.Sampled},
 		"watched":                     {[]*wire.Use{use("j#0", ptr(uint32(0)), long, 600_000)}, ptr(int64(600_000)), view.Watched},
-		"watched for too short":       {[]*wire.Use{use("j#0", ptr(uint32(0)), long, 599_999)}, ptr(int64(600_000)), view.Sampled},
+		"armed when it was idle":      {[]*wire.Use{use("j#0", ptr(uint32(0)), long, 585_000)}, ptr(int64(600_000)), view.Watched},
+		"watched for too short":       {[]*wire.Use{use("j#0", ptr(uint32(0)), long, 584_999)}, ptr(int64(600_000)), view.Sampled},
 		"the last of two counts":      {[]*wire.Use{use("j#0", nil, long, 700_000), use("k#0", nil, short, 0)}, ptr(int64(1000)), view.Sampled},
 		"one of two is not known":     {[]*wire.Use{use("j#0", nil, long, 700_000), use("k#0", nil, nil, 0)}, nil, view.Unknown},
 		"the first of two is unknown": {[]*wire.Use{use("j#0", nil, nil, 0), use("k#0", nil, long, 700_000)}, nil, view.Unknown},

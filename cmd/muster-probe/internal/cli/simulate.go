@@ -124,6 +124,9 @@ func (a *app) watchProbes(ctx context.Context, c *cluster.Cluster) {
 		s := c.Status()
 		now := fmt.Sprintf("%d of %d probes are connected", s.Connected, s.Nodes)
 		for reason, n := range s.Reasons {
+			if reason == "Starting" {
+				continue
+			}
 			now += fmt.Sprintf(", %d not: %s", n, reason)
 		}
 		if why := c.Trouble(); why != "" {

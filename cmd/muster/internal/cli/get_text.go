@@ -198,9 +198,9 @@ func (a *app) evictionsText(raw json.RawMessage, wide bool) error {
 	if err := json.Unmarshal(raw, &list); err != nil {
 		return err
 	}
-	names := "WHEN JOB QUEUE FOR RULE TASKS GPUS LOST-GPU-HOURS"
+	names := "WHEN JOB QUEUE FOR RULE TASKS GPUS LOST-GPU-HOURS BECAME"
 	if wide {
-		names += " COST NEXT-BEST CANDIDATES PRICED-BY IDLE BECAME"
+		names += " COST NEXT-BEST CANDIDATES PRICED-BY IDLE"
 	}
 	w := columns(a.out, names)
 	for i := range list {
@@ -209,13 +209,21 @@ func (a *app) evictionsText(raw json.RawMessage, wide bool) error {
 		if e.Whole {
 			tasks = "all " + tasks
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.1f", e.At.UTC().Format(time.RFC3339), safe(e.Job), safe(e.Queue), safe(e.For), e.Rule, tasks, gpus(e.GPUs), float64(e.LostMS)/3.6e6)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.1f\t%s", e.At.UTC().Format(time.RFC3339), safe(e.Job), safe(e.Queue), safe(e.For), e.Rule, tasks, gpus(e.GPUs), lost(e), becameOf(e))
 		if wide {
-			fmt.Fprintf(w, "\t%d\t%d\t%d\t%s\t%s\t%s", e.Cost, e.AlternativeCost, e.Candidates, safe(e.Policy), idle(&e.Idle), becameOf(e))
+			fmt.Fprintf(w, "\t%d\t%d\t%d\t%s\t%s", e.Cost, e.AlternativeCost, e.Candidates, safe(e.Policy), idle(&e.Idle))
 		}
 		fmt.Fprintln(w)
 	}
 	return w.Flush()
+}
+
+// lost is the work that an eviction cost, GPU-hours: none if it was withdrawn.
+func lost(e *view.Eviction) float64 {
+	if !e.Stayed.IsZero() {
+		return 0
+	}
+	return float64(e.LostMS) / 3.6e6
 }
 
 // becameOf is what became of an eviction.

@@ -232,7 +232,7 @@ func gpus(ctx context.Context, c *client.Client) ([]Check, error) {
 		}
 	}
 	if len(stray) > 0 {
-		out[1] = warn("requests", "`muster get gpus --unrequested -o wide` names them; privileged pods and NVIDIA_VISIBLE_DEVICES get around requests", "%d GPUs are used by somebody to whom they were not given, on %s", len(stray), some(slices.Compact(names))).with(details)
+		out[1] = warn("requests", "`muster get gpus --unrequested -o wide` names them; privileged pods and NVIDIA_VISIBLE_DEVICES get around requests", "GPUs used by somebody to whom they were not given: %d, on %s", len(stray), some(slices.Compact(names))).with(details)
 	}
 	return out, nil
 }
