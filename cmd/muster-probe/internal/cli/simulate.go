@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/musterhq/muster/cmd/muster-probe/internal/cluster"
@@ -106,7 +105,7 @@ func (f *simulateFlags) options(a *app) (o cluster.Options, err error) {
 		return o, misused("give --kubeconfig, or set KUBECONFIG", "%w", err)
 	}
 	config.QPS = -1
-	o.Client, err = kubernetes.NewForConfig(config)
+	o.API, err = cluster.Connect(config)
 	return o, err
 }
 

@@ -16,10 +16,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/musterhq/muster/gpuprobe/push"
@@ -45,7 +42,7 @@ const audience = "muster"
 
 // Options of a simulation.
 type Options struct {
-	Client kubernetes.Interface
+	API API
 	// Addresses of schedulers, host:port; TLS is nil on loopback only.
 	Addresses []string
 	TLS       *tls.Config
@@ -112,7 +109,7 @@ func lengthOf(past string) (sum time.Duration) {
 // New reads the nodes. Those that come later are not played.
 func New(ctx context.Context, o Options) (*Cluster, error) {
 	c := &Cluster{o: o, nodes: map[string]*node{}, played: map[types.UID]*played{}}
-	list, err := o.Client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	list, err := o.API.Nodes(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("the nodes can't be read: %w", err)
 	}
@@ -172,12 +169,12 @@ func (c *Cluster) token(name string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	hour := int64(3600)
-	r, err := c.o.Client.CoreV1().ServiceAccounts(c.o.Account.Namespace).CreateToken(ctx, c.o.Account.Name, &authenticationv1.TokenRequest{
+	r, err := c.o.API.Token(ctx, c.o.Account, &authenticationv1.TokenRequest{
 		Spec: authenticationv1.TokenRequestSpec{
 			Audiences: []string{audience}, ExpirationSeconds: &hour,
 			BoundObjectRef: &authenticationv1.BoundObjectReference{Kind: "Node", APIVersion: "v1", Name: name, UID: c.nodes[name].uid},
 		},
-	}, metav1.CreateOptions{})
+	})
 	if err != nil {
 		return "", fmt.Errorf("no token for node %s: %w", name, err)
 	}
@@ -186,9 +183,8 @@ func (c *Cluster) token(name string) (string, error) {
 
 // Run follows the pods and reports until the context ends.
 func (c *Cluster) Run(ctx context.Context) error {
-	lw := cache.NewListWatchFromClient(c.o.Client.CoreV1().RESTClient(), "pods", "", fields.OneTermNotEqualSelector("spec.nodeName", ""))
 	_, follow := cache.NewInformerWithOptions(cache.InformerOptions{
-		ListerWatcher: lw, ObjectType: &corev1.Pod{},
+		ListerWatcher: c.o.API.Pods(), ObjectType: &corev1.Pod{},
 		Handler: cache.ResourceEventHandlerFuncs{
 			AddFunc:    func(o any) { c.pod(o.(*corev1.Pod)) },
 			UpdateFunc: func(_, o any) { c.pod(o.(*corev1.Pod)) },

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"log/slog"
 	"testing"
 	"time"
@@ -9,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/musterhq/muster/gpuprobe/simulate"
 )
@@ -33,16 +33,24 @@ func gpuPod(name, node string, gpus int64, use string) *corev1.Pod {
 	return p
 }
 
+// fakeAPI has nodes and nothing else.
+type fakeAPI struct {
+	API
+	nodes []*corev1.Node
+}
+
+func (f fakeAPI) Nodes(context.Context) (*corev1.NodeList, error) {
+	list := &corev1.NodeList{}
+	for _, n := range f.nodes {
+		list.Items = append(list.Items, *n)
+	}
+	return list, nil
+}
+
 func simulated(t *testing.T, nodes ...*corev1.Node) *Cluster {
 	t.Helper()
-	api := fake.NewClientset()
-	for _, n := range nodes {
-		if err := api.Tracker().Add(n); err != nil {
-			t.Fatal(err)
-		}
-	}
 	c, err := New(t.Context(), Options{
-		Client: api, Addresses: []string{"127.0.0.1:1"}, Use: simulate.MustPattern("busy"), Log: slog.New(slog.DiscardHandler),
+		API: fakeAPI{nodes: nodes}, Addresses: []string{"127.0.0.1:1"}, Use: simulate.MustPattern("busy"), Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -51,13 +59,13 @@ func simulated(t *testing.T, nodes ...*corev1.Node) *Cluster {
 }
 
 func TestAClusterWithoutGPUsIsNotPlayed(t *testing.T) {
-	if _, err := New(t.Context(), Options{Client: fake.NewClientset(gpuNode("cpu", 0, ""))}); err == nil {
+	if _, err := New(t.Context(), Options{API: fakeAPI{nodes: []*corev1.Node{gpuNode("cpu", 0, "")}}}); err == nil {
 		t.Error("it was")
 	}
 }
 
 func TestAFaultThatCannotBeReadNamesItsNode(t *testing.T) {
-	_, err := New(t.Context(), Options{Client: fake.NewClientset(gpuNode("n1", 8, "explode at 5s"))})
+	_, err := New(t.Context(), Options{API: fakeAPI{nodes: []*corev1.Node{gpuNode("n1", 8, "explode at 5s")}}})
 	if err == nil {
 		t.Fatal("it was taken")
 	}
