@@ -167,6 +167,7 @@ func TestAQueueThatCannotBeIsRefusedWithWhatToDo(t *testing.T) {
 		{"no duration", queue("a", `{minRuntime: 5 minutes, reserveAfter: always, preemption: {delay: "-3s"}}`), "", "spec.minRuntime: must be a duration: write 90s, 5m or 1h30m"},
 		{"neither a duration nor never", queue("a", `{reserveAfter: always}`), "", "spec.reserveAfter: must be a duration or never"},
 		{"a negative duration", queue("a", `{preemption: {delay: "-3s"}}`), "", "spec.preemption.delay: must be a duration"},
+		{"idle sometime", queue("a", `{preemption: {idleAfter: sometime}}`), "", "spec.preemption.idleAfter: must be a duration or never"},
 		{"another preemption policy", queue("a", `{preemption: {policy: off}}`), "", `supported values: "default", "fence", "disabled"`},
 		{"not the name of a policy", queue("a", `{policies: {jobOrder: "my policy"}}`), "", "spec.policies.jobOrder: the name of a policy has letters"},
 		{"its own parent", queue("a", `{parent: a}`), "", "a queue can't be its own parent"},
@@ -192,7 +193,7 @@ const everything = `{
 	parent: research, name: llm, dynamicChildren: true, submitACL: "alice,bob dev", adminACL: "*",
 	guaranteed: {cpu: 64, memory: 256Gi, nvidia.com/gpu: 8, "nvidia.com/gpu:H100": 4}, max: {cpu: 64, memory: 1Ti, nvidia.com/gpu: "16"},
 	maxApplications: 10, weight: 2, policies: {jobOrder: order, fairness: drf, victims: youngest-first},
-	strictFIFO: true, reserveAfter: never, minRuntime: 5m, preemption: {policy: fence, delay: 1h30m},
+	strictFIFO: true, reserveAfter: never, minRuntime: 5m, preemption: {policy: fence, delay: 1h30m, idleAfter: 30m, idleGrace: 20s},
 	properties: {priority.offset: "3"},
 	limits: [{name: each, users: ["*"], max: {nvidia.com/gpu: 4}}, {groups: [dev], maxApplications: 2}],
 	template: {max: {nvidia.com/gpu: 2}, minRuntime: 1m}}`

@@ -164,6 +164,17 @@ type Preemption struct {
 	// first. Empty is the parent's.
 	// +optional
 	Delay Duration `json:"delay,omitempty"`
+	// IdleAfter makes pods of the queue whose GPUs did nothing for so long, watched all the
+	// time by a probe, the first to be evicted when another queue takes its guarantee back,
+	// or never. Empty is the parent's; nobody's if it is set nowhere.
+	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self == 'never' || self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+$')",message="must be a duration or never: write 30m"
+	IdleAfter string `json:"idleAfter,omitempty"`
+	// IdleGrace is how long before its eviction such a pod is told; if it wakes up within
+	// that time it stays. Empty is the parent's; 10s if it is set nowhere.
+	// +optional
+	IdleGrace Duration `json:"idleGrace,omitempty"`
 }
 
 // Limit bounds users and groups. * in users means each user, * in groups all others

@@ -86,7 +86,7 @@ func TestEveryFieldOfAQueueArrives(t *testing.T) {
 	objects := read(t, `
 root: {adminACL: ops, template: {weight: 3}, policies: {fairness: drf}, pool: {placement: binpack, usageHalfLife: 24h, useMaxAge: 1m, placementRules: [{name: user, create: true, filter: {type: allow, users: [a], groups: [g]}, parents: [{name: fixed, value: r}]}, {name: provided}]}}
 r: {dynamicChildren: true, submitACL: "alice,bob dev"}
-a: {parent: r, guaranteed: {cpu: 64, memory: 256Gi, nvidia.com/gpu: 8, "nvidia.com/gpu:H100": 4}, max: {nvidia.com/gpu: "16"}, maxApplications: 10, weight: 2, policies: {jobOrder: fair, fairness: drf, victims: youngest-first}, strictFIFO: true, reserveAfter: never, minRuntime: 5m, preemption: {policy: fence, delay: 1h30m}, properties: {application.sort.policy: fifo}, limits: [{name: each, users: ["*"], max: {nvidia.com/gpu: 4}}, {groups: [dev], maxApplications: 2}], template: {max: {nvidia.com/gpu: 2}, minRuntime: 1m}}`)
+a: {parent: r, guaranteed: {cpu: 64, memory: 256Gi, nvidia.com/gpu: 8, "nvidia.com/gpu:H100": 4}, max: {nvidia.com/gpu: "16"}, maxApplications: 10, weight: 2, policies: {jobOrder: fair, fairness: drf, victims: youngest-first}, strictFIFO: true, reserveAfter: never, minRuntime: 5m, preemption: {policy: fence, delay: 1h30m, idleAfter: 30m, idleGrace: 20s}, properties: {application.sort.policy: fifo}, limits: [{name: each, users: ["*"], max: {nvidia.com/gpu: 4}}, {groups: [dev], maxApplications: 2}], template: {max: {nvidia.com/gpu: 2}, minRuntime: 1m}}`)
 	want, problems := config.Parse("queues.yaml", []byte(`
 partitions:
 - name: default
@@ -116,7 +116,7 @@ partitions:
         strictFIFO: true
         reserveAfter: never
         minRuntime: 5m
-        preemption: {policy: fence, delay: 1h30m}
+        preemption: {policy: fence, delay: 1h30m, idleAfter: 30m, idleGrace: 20s}
         properties: {application.sort.policy: fifo}
         limits:
         - {limit: each, users: ["*"], maxresources: {nvidia.com/gpu: 4}}

@@ -154,6 +154,8 @@ func (d *document) settings(n int, at string, s *api.QueueSettings) {
 		d.line(n, at+".preemption", "preemption:")
 		d.text(n+1, at+".preemption.policy", "policy", p.Policy)
 		d.text(n+1, at+".preemption.delay", "delay", string(p.Delay))
+		d.text(n+1, at+".preemption.idleAfter", "idleAfter", p.IdleAfter)
+		d.text(n+1, at+".preemption.idleGrace", "idleGrace", string(p.IdleGrace))
 	}
 	if len(s.Properties) > 0 {
 		d.line(n, at+".properties", "properties:")
