@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/musterhq/muster/cmd/internal/shell"
 	"github.com/musterhq/muster/cmd/muster-probe/internal/node"
 	"github.com/musterhq/muster/gpuprobe/bpf"
 	"github.com/musterhq/muster/gpuprobe/nvml"
@@ -43,7 +44,7 @@ what is lost without it. It changes nothing: probes of eBPF are put on and taken
 			if err := a.print(format, map[string]any{"checks": list, "exit_code": int(codeOf(list))}, func() error { return a.tell(list) }); err != nil {
 				return err
 			}
-			if code := codeOf(list); code != exitOK {
+			if code := codeOf(list); code != shell.ExitOK {
 				return code
 			}
 			return nil
@@ -53,14 +54,14 @@ what is lost without it. It changes nothing: probes of eBPF are put on and taken
 	return c
 }
 
-func codeOf(list []verdict) (code silent) {
+func codeOf(list []verdict) (code shell.Silent) {
 	for _, v := range list {
 		switch {
 		case v.OK:
 		case v.vital:
-			return exitUsage
+			return shell.ExitUsage
 		default:
-			code = exitFailed
+			code = shell.ExitFailed
 		}
 	}
 	return code
@@ -85,11 +86,11 @@ func (a *app) tell(list []verdict) error {
 	return err
 }
 
-func summary(code silent) string {
+func summary(code shell.Silent) string {
 	switch code {
-	case exitOK:
+	case shell.ExitOK:
 		return "verdict: all is measured"
-	case exitFailed:
+	case shell.ExitFailed:
 		return "verdict: GPUs are measured, with less than there could be"
 	}
 	return "verdict: no GPU can be measured here"

@@ -8,19 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os/signal"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
-)
 
-// Exit codes of every command; a command with others states them in its help.
-const (
-	exitOK     = 0
-	exitFailed = 1
-	exitUsage  = 2
+	"github.com/musterhq/muster/cmd/internal/shell"
 )
 
 const exitCodes = "0 it did, 1 it failed, 2 it was called wrongly"
@@ -47,45 +41,24 @@ func execute(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 	return a.report(root.ExecuteContext(ctx))
 }
 
-// hinted is an error with what to do about it and the exit code it leads to.
-type hinted struct {
-	err  error
-	hint string
-	code int
-}
-
-func (e *hinted) Error() string { return e.err.Error() }
-func (e *hinted) Unwrap() error { return e.err }
-
-func failed(hint, format string, args ...any) error {
-	return &hinted{fmt.Errorf(format, args...), hint, exitFailed}
-}
-
-func misused(hint, format string, args ...any) error {
-	return &hinted{fmt.Errorf(format, args...), hint, exitUsage}
-}
-
-// silent ends the program with a code; everything has been said already.
-type silent int
-
-func (e silent) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+var failed, misused = shell.Failed, shell.Misused
 
 // report prints an error, the hint last, and returns the exit code.
 func (a *app) report(err error) int {
 	if err == nil {
-		return exitOK
+		return shell.ExitOK
 	}
-	var quiet silent
+	var quiet shell.Silent
 	if errors.As(err, &quiet) {
 		return int(quiet)
 	}
-	code, hint := exitFailed, "`muster-probe --help` and `muster-probe COMMAND --help` have examples"
+	code, hint := shell.ExitFailed, "`muster-probe --help` and `muster-probe COMMAND --help` have examples"
 	if !a.began {
-		code = exitUsage
+		code = shell.ExitUsage
 	}
-	var h *hinted
+	var h *shell.Hinted
 	if errors.As(err, &h) {
-		code, hint = h.code, h.hint
+		code, hint = h.Code, h.Hint
 	}
 	fmt.Fprintf(a.err, "muster-probe: %s\nhint: %s\n", strings.TrimSpace(err.Error()), hint)
 	return code
@@ -97,53 +70,18 @@ func (a *app) root() *cobra.Command {
 		Long:        "Measures the GPUs of a node for Muster's scheduler.",
 		Example:     "  muster-probe check\n  muster-probe dump -o json",
 		Annotations: map[string]string{"exit": exitCodes},
-		Args:        cobra.ArbitraryArgs,
-		RunE: func(c *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return c.Help()
-			}
-			hint := "`muster-probe --help` lists the commands"
-			if like := c.SuggestionsFor(args[0]); len(like) > 0 {
-				hint = "did you mean `muster-probe " + like[0] + "`?"
-			}
-			return misused(hint, "there is no command %q", "muster-probe "+args[0])
-		},
 	}
-	root.SuggestionsMinimumDistance = 2
+	shell.Group(root)
 	root.AddCommand(a.run(), a.check(), a.dump(), a.simulate())
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.SilenceErrors, root.SilenceUsage = true, true
-	root.SetHelpTemplate(helpTemplate)
-	root.SetUsageTemplate(usageTemplate)
+	shell.Dress(root)
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(&cobra.Command{Hidden: true})
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return &hinted{err, "`" + c.CommandPath() + " --help` lists the flags", exitUsage}
-	})
 	return root
 }
-
-const helpTemplate = `Examples:
-{{.Example | trimTrailingWhitespaces}}
-
-{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
-
-{{end}}{{.UsageString}}`
-
-const usageTemplate = `Usage:{{if not .HasAvailableSubCommands}}
-  {{.UseLine}}{{end}}{{if .HasAvailableSubCommands}}
-  {{.CommandPath}} COMMAND
-
-Commands:{{range .Commands}}{{if .IsAvailableCommand}}
-  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}{{if .HasAvailableLocalFlags}}
-
-Flags:
-{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}
-
-Exit codes: {{index .Annotations "exit"}}
-`
 
 // command is a command without arguments that does something. exits are its exit codes.
 func (a *app) command(use, short, long, examples, exits string, do func(context.Context) error) *cobra.Command {
@@ -183,20 +121,4 @@ func checkFormat(format string) error {
 		return misused("formats are text and json", "unknown output format %q", format)
 	}
 	return nil
-}
-
-// logger logs to people and to machines.
-func logger(w io.Writer, format, level string) (*slog.Logger, error) {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, misused("debug, info, warn or error", "--log-level %s is no level", level)
-	}
-	o := &slog.HandlerOptions{Level: l}
-	switch strings.ToLower(format) {
-	case "text":
-		return slog.New(slog.NewTextHandler(w, o)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(w, o)), nil
-	}
-	return nil, misused("text or json", "--log-format %s is no format", format)
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/musterhq/muster/cmd/internal/shell"
 )
 
 // call runs the program and returns what it printed and its exit code.
@@ -99,7 +101,7 @@ func TestCheckLooksAtTheKernel(t *testing.T) {
 func TestVerdictsMakeTheExitCode(t *testing.T) {
 	for _, c := range []struct {
 		list []verdict
-		want silent
+		want shell.Silent
 	}{
 		{[]verdict{{OK: true, vital: true}, {OK: true}}, 0},
 		{[]verdict{{OK: true, vital: true}, {}}, 1},

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/musterhq/muster/cmd/internal/shell"
 	"github.com/musterhq/muster/cmd/muster-probe/internal/node"
 	"github.com/musterhq/muster/gpuprobe/push"
 )
@@ -73,7 +74,7 @@ certificate is one that it made itself.
 
 // measure is the command.
 func (a *app) measure(ctx context.Context, f runFlags) error {
-	log, err := logger(a.err, f.logFormat, f.logLevel)
+	log, err := shell.Logger(a.err, f.logFormat, f.logLevel)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/musterhq/muster/cmd/internal/shell"
 	"github.com/musterhq/muster/cmd/muster-probe/internal/cluster"
 	"github.com/musterhq/muster/gpuprobe/simulate"
 )
@@ -78,7 +79,7 @@ func (a *app) playProbes(ctx context.Context, f simulateFlags) error {
 }
 
 func (f *simulateFlags) options(a *app) (o cluster.Options, err error) {
-	if o.Log, err = logger(a.err, f.logFormat, f.logLevel); err != nil {
+	if o.Log, err = shell.Logger(a.err, f.logFormat, f.logLevel); err != nil {
 		return o, err
 	}
 	if len(f.schedulers) == 0 {

@@ -15,6 +15,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/musterhq/muster/cmd/internal/shell"
 )
 
 // Exit codes of every command; a command with others states them in its help.
@@ -92,11 +94,7 @@ func (a *app) root() *cobra.Command {
 	root.SetOut(a.out) // before completion is added: it keeps the stream
 	root.SetErr(a.err)
 	root.SilenceErrors, root.SilenceUsage = true, true
-	root.SetHelpTemplate(helpTemplate)
-	root.SetUsageTemplate(usageTemplate)
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return &hinted{err, "`" + c.CommandPath() + " --help` lists the flags", exitUsage}
-	})
+	shell.Dress(root)
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
 	for _, c := range root.Commands() {
@@ -124,44 +122,13 @@ func (a *app) fillExamples(c *cobra.Command) {
 	}
 }
 
-const helpTemplate = `Examples:
-{{.Example | trimTrailingWhitespaces}}
-
-{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
-
-{{end}}{{.UsageString}}`
-
-const usageTemplate = `Usage:{{if not .HasAvailableSubCommands}}
-  {{.UseLine}}{{end}}{{if .HasAvailableSubCommands}}
-  {{.CommandPath}} COMMAND
-
-Commands:{{range .Commands}}{{if .IsAvailableCommand}}
-  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}{{if .HasAvailableLocalFlags}}
-
-Flags:
-{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}
-
-Exit codes: {{index .Annotations "exit"}}
-`
-
 // group is a command that only has commands below it.
 func (a *app) group(use, short, examples string, below ...*cobra.Command) *cobra.Command {
 	c := &cobra.Command{
 		Use: use, Short: short, Long: sentence(short), Example: strings.TrimPrefix(examples, "\n"),
 		Annotations: map[string]string{"exit": exitCodes},
-		Args:        cobra.ArbitraryArgs,
-		RunE: func(c *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return c.Help()
-			}
-			hint := "`" + c.CommandPath() + " --help` lists the commands"
-			if like := c.SuggestionsFor(args[0]); len(like) > 0 {
-				hint = "did you mean `" + c.CommandPath() + " " + like[0] + "`?"
-			}
-			return &hinted{fmt.Errorf("there is no command %q", c.CommandPath()+" "+args[0]), hint, exitUsage}
-		},
 	}
-	c.SuggestionsMinimumDistance = 2
+	shell.Group(c)
 	c.AddCommand(below...)
 	return c
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/musterhq/muster/cmd/internal/shell"
 	"github.com/musterhq/muster/cmd/muster/internal/policyset"
 	"github.com/musterhq/muster/hostabi"
 	"github.com/musterhq/muster/runtime/config"
@@ -17,25 +18,13 @@ import (
 	"github.com/musterhq/muster/runtime/wasm"
 )
 
-// hinted is an error with what to do about it and the exit code it leads to.
-type hinted struct {
-	err  error
-	hint string
-	code int
-}
+// What is said of errors, by the words that all of our programs have for it.
+var failed, misused = shell.Failed, shell.Misused
 
-func (e *hinted) Error() string { return e.err.Error() }
-func (e *hinted) Unwrap() error { return e.err }
-
-// failed is an error that everybody can do something about.
-func failed(hint, format string, args ...any) error {
-	return &hinted{fmt.Errorf(format, args...), hint, exitFailed}
-}
-
-// misused is a call that makes no sense.
-func misused(hint, format string, args ...any) error {
-	return &hinted{fmt.Errorf(format, args...), hint, exitUsage}
-}
+type (
+	hinted = shell.Hinted
+	silent = shell.Silent
+)
 
 // pathFirst turns an error of the file system round, as people say it: the path, then
 // what is wrong with it. "open" and "stat" tell nobody anything.
@@ -46,11 +35,6 @@ func pathFirst(err error) error {
 	}
 	return err
 }
-
-// silent ends the program with a code; everything has been said already.
-type silent int
-
-func (e silent) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
 // report prints an error, the hint last, and returns the exit code.
 func (a *app) report(err error) int {
@@ -88,7 +72,7 @@ func (a *app) report(err error) int {
 			err = fmt.Errorf("cannot read %s: %w", file.Path, p.Err)
 		}
 	case errors.As(err, &h):
-		code, hint = h.code, h.hint
+		code, hint = h.Code, h.Hint
 	case errors.As(err, &p):
 		hint = p.Hint
 	}

@@ -2,15 +2,12 @@ package cli
 
 import (
 	"context"
-	"fmt"
-	"io"
-	"log/slog"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/musterhq/muster/cmd/internal/shell"
 	"github.com/musterhq/muster/cmd/muster/internal/scheduler"
 	"github.com/musterhq/muster/runtime/kube/pods"
 )
@@ -79,7 +76,7 @@ are given.`, `
 }
 
 func (a *app) schedule(ctx context.Context, f schedulerFlags) error {
-	log, err := logger(a.err, f.logFormat, f.logLevel)
+	log, err := shell.Logger(a.err, f.logFormat, f.logLevel)
 	if err != nil {
 		return err
 	}
@@ -108,20 +105,4 @@ func (a *app) schedule(ctx context.Context, f schedulerFlags) error {
 		return failed("the log above says what it was doing", "%w", err)
 	}
 	return nil
-}
-
-// logger logs to people and to machines.
-func logger(w io.Writer, format, level string) (*slog.Logger, error) {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, misused("debug, info, warn or error", "--log-level %s is no level", level)
-	}
-	o := &slog.HandlerOptions{Level: l}
-	switch strings.ToLower(format) {
-	case "text":
-		return slog.New(slog.NewTextHandler(w, o)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(w, o)), nil
-	}
-	return nil, misused("text or json", "%s", fmt.Sprintf("--log-format %s is no format", format))
 }
