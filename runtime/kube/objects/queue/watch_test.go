@@ -404,6 +404,7 @@ func TestQueueObjectsMakeATreeAndAreToldWhatBecameOfThem(t *testing.T) {
 	if st.State != api.QueueOutdated || !strings.HasPrefix(st.Conditions[0].Message, "spec.max[nvidia.com/gpu]: max nvidia.com/gpu 6 of queue root.research.llm is below its guaranteed nvidia.com/gpu 8") {
 		t.Errorf("%+v", st)
 	}
+	eventually(t, "its event", func() bool { return told.count("Warning Invalid on llm: spec.max[nvidia.com/gpu]") > 0 }, told)
 	if told.count("Warning Invalid on llm: spec.max[nvidia.com/gpu]") != 1 || s.Ready() != nil {
 		t.Error(told)
 	}
