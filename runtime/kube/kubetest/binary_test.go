@@ -1,6 +1,7 @@
 package kubetest
 
 import (
+	"flag"
 	"strings"
 	"testing"
 )
@@ -28,6 +29,20 @@ func TestWithoutAClusterTestsAreSkippedButNotInCI(t *testing.T) {
 		if said := r.skipped + r.failed; !strings.Contains(said, "hint:") {
 			t.Errorf("it doesn't say what to do: %q", said)
 		}
+	}
+}
+
+func TestWhoAsksForAShortRunGetsOneInCIToo(t *testing.T) {
+	before := flag.Lookup("test.short").Value.String()
+	t.Cleanup(func() { _ = flag.Set("test.short", before) })
+	t.Setenv("CI", "true")
+	if err := flag.Set("test.short", "true"); err != nil {
+		t.Fatal(err)
+	}
+	r := &recorder{TB: t}
+	binary(r)
+	if r.failed != "" || !strings.Contains(r.skipped, "-short") {
+		t.Errorf("the test is skipped by %q and failed by %q", r.skipped, r.failed)
 	}
 }
 
