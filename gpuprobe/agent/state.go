@@ -31,7 +31,10 @@ type State struct {
 	Uses []Use `json:"uses"`
 	// System is the driver's, zero while NVML was never up.
 	System System `json:"system"`
-	Counts Counts `json:"counts"`
+	// Recalling says that what failed before this start may still become known: till then
+	// no GPU is called healthy.
+	Recalling bool   `json:"recalling,omitzero"`
+	Counts    Counts `json:"counts"`
 }
 
 // System is the driver on the node.
@@ -39,6 +42,9 @@ type System struct {
 	Driver string `json:"driver"` // "580.95.05"
 	NVML   string `json:"nvml"`
 	CUDA   int    `json:"cuda"` // 13000 is 13.0
+	// Load is another one after each start of the machine, and of the driver on it; "" if
+	// that can't be told.
+	Load string `json:"load,omitzero"`
 }
 
 // Source is one way of measuring, and how it is doing.
@@ -195,6 +201,10 @@ func (u *Use) Wire(now time.Time) *wire.Use {
 	}
 	if !u.WatchedSince.IsZero() {
 		w.WatchedMs = age(u.WatchedSince, now)
+	}
+	if !u.NoLaunchSince.IsZero() {
+		silent := age(u.NoLaunchSince, now)
+		w.NoLaunchMs = &silent
 	}
 	return w
 }

@@ -65,7 +65,8 @@ func (c *Client) open(ctx context.Context, conn *grpc.ClientConn) (*stream, erro
 	}
 	return &stream{
 		BidiStreamingClient: g, told: newTold(max(c.o.Interval, time.Second)),
-		asked: make(chan struct{}, 1), timed: make(chan struct{}, 1), end: make(chan error, 1), over: cancel,
+		asked: make(chan struct{}, 1), timed: make(chan struct{}, 1), anew: make(chan struct{}, 1),
+		end: make(chan error, 1), ended: make(chan struct{}), over: cancel,
 	}, nil
 }
 

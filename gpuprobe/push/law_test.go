@@ -21,8 +21,8 @@ type truth struct {
 }
 
 type activity struct {
-	*wire.Use                          // AgeMs, IdleMs and WatchedMs unset
-	lastActive, watchedSince time.Time // zero: unknown, not watched
+	*wire.Use                                    // AgeMs, IdleMs, WatchedMs and NoLaunchMs unset
+	lastActive, watchedSince, noLaunch time.Time // zero: unknown, not watched, not so
 }
 
 func (s *truth) Report(now time.Time) *wire.NodeReport {
@@ -41,6 +41,9 @@ func (s *truth) Report(now time.Time) *wire.NodeReport {
 		}
 		if !a.watchedSince.IsZero() {
 			u.WatchedMs = uint64(now.Sub(a.watchedSince).Milliseconds())
+		}
+		if !a.noLaunch.IsZero() {
+			u.NoLaunchMs = proto.Uint64(uint64(now.Sub(a.noLaunch).Milliseconds()))
 		}
 		r.Uses = append(r.Uses, u)
 	}
@@ -76,7 +79,7 @@ func drawUse(t *rapid.T, key useKey, now time.Time) *activity {
 		}
 		return now.Add(-time.Duration(ms) * time.Millisecond)
 	}
-	a.lastActive, a.watchedSince = past("active"), past("watched")
+	a.lastActive, a.watchedSince, a.noLaunch = past("active"), past("watched"), past("no launch")
 	return a
 }
 
@@ -109,14 +112,14 @@ func nudgeGPU(t *rapid.T, old *wire.Gpu) *wire.Gpu {
 
 // nudgeUse changes one thing at most.
 func nudgeUse(t *rapid.T, old *activity) *activity {
-	a := &activity{proto.CloneOf(old.Use), old.lastActive, old.watchedSince}
+	a := &activity{proto.CloneOf(old.Use), old.lastActive, old.watchedSince, old.noLaunch}
 	later := func(at time.Time) time.Time {
 		if at.IsZero() {
 			return at
 		}
 		return at.Add(-time.Duration(rapid.Int64Range(0, 4000).Draw(t, "nudge")) * time.Millisecond)
 	}
-	switch rapid.IntRange(0, 5).Draw(t, "what") {
+	switch rapid.IntRange(0, 6).Draw(t, "what") {
 	case 0:
 		if a.Busy = nudge(t, a.Busy, 100); a.Busy != nil {
 			*a.Busy = min(*a.Busy, 1000)
@@ -129,6 +132,8 @@ func nudgeUse(t *rapid.T, old *activity) *activity {
 		a.lastActive = later(a.lastActive)
 	case 4:
 		a.watchedSince = later(a.watchedSince)
+	case 5:
+		a.noLaunch = later(a.noLaunch)
 	}
 	return a
 }
@@ -280,5 +285,5 @@ func sameUse(a, b *wire.Use) bool {
 		(a.Assigned == nil) == (b.Assigned == nil) && a.GetAssigned() == b.GetAssigned() &&
 		within(a.Launches, b.Launches, int64(b.GetLaunches()/10)) && within(&a.AgeMs, &b.AgeMs, 10_000) &&
 		within(a.IdleMs, b.IdleMs, idle) && within(&a.WatchedMs, &b.WatchedMs, 1001) &&
-		(a.WatchedMs == 0) == (b.WatchedMs == 0)
+		within(a.NoLaunchMs, b.NoLaunchMs, 1001) && (a.WatchedMs == 0) == (b.WatchedMs == 0)
 }

@@ -1,5 +1,6 @@
 // Package push sends a node's reports to the scheduler that leads: all at the opening of a
-// stream, then what changed, at once if it can't wait.
+// stream, then what changed, at once if it can't wait. From time to time the scheduler asks
+// for a new stream in place of the old one, as the node is to prove anew who it is.
 //
 // Nothing is queued. While nobody listens, only the newest state is kept; who comes to lead
 // gets all of it.
@@ -172,7 +173,9 @@ type stream struct {
 	seq   uint64
 	asked chan struct{} // holds a token if a full report is wanted
 	timed chan struct{} // holds a token if the interval changed
+	anew  chan struct{} // holds a token if a new stream is wanted in place of this one
 	end   chan error    // why nothing is received any more
+	ended chan struct{} // closed after that
 	over  func()        // ends it
 }
 
@@ -188,19 +191,37 @@ func (c *Client) try(ctx context.Context, p place) (taken bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	var receiver sync.WaitGroup
-	receiver.Go(func() { st.end <- c.receive(st) })
-	defer receiver.Wait()
-	defer st.over()
-	c.note(func(s *Status) {
-		s.Connected, s.Address, s.Reason, s.Detail = true, p.address, "", ""
-		s.Streams++
-	})
-	return true, c.send(ctx, st)
+	for st != nil {
+		c.note(func(s *Status) {
+			s.Connected, s.Address, s.Reason, s.Detail = true, p.address, "", ""
+			s.Streams++
+		})
+		st, err = c.use(ctx, conn, st)
+	}
+	return true, err
 }
 
-// send reports until the stream ends.
-func (c *Client) send(ctx context.Context, st *stream) error {
+// use reports on a stream until it ends. If a new one was opened in its place it returns
+// that one.
+func (c *Client) use(ctx context.Context, conn *grpc.ClientConn, st *stream) (next *stream, err error) {
+	var receiver sync.WaitGroup
+	receiver.Go(func() {
+		st.end <- c.receive(st)
+		close(st.ended)
+	})
+	r := renewal{c: c, conn: conn, old: st}
+	err = c.send(ctx, st, &r)
+	st.over() // so that no more is tried
+	receiver.Wait()
+	if next = r.take(); next != nil && ctx.Err() != nil {
+		next.over()
+		next = nil
+	}
+	return next, err
+}
+
+// send reports until the stream ends, or a new one is there in its place.
+func (c *Client) send(ctx context.Context, st *stream, r *renewal) error {
 	if err := c.one(st, true); err != nil {
 		return c.because(st, err)
 	}
@@ -215,6 +236,11 @@ func (c *Client) send(ctx context.Context, st *stream) error {
 			return ctx.Err()
 		case err := <-st.end:
 			return err
+		case <-st.anew:
+			r.begin(ctx)
+			continue
+		case <-r.ready:
+			return nil
 		case <-c.wake:
 			if later != nil {
 				continue
@@ -309,6 +335,9 @@ func (c *Client) receive(st *stream) error {
 		}
 		if a.GetFull() {
 			token(st.asked)
+		}
+		if a.GetRenew() {
+			token(st.anew)
 		}
 	}
 }

@@ -106,7 +106,7 @@ func (t *told) useMoved(a toldUse, b *wire.Use, now time.Time) bool {
 		a.GetNamespace() != b.GetNamespace() || a.GetPod() != b.GetPod() ||
 		(a.Assigned == nil) != (b.Assigned == nil) || a.GetAssigned() != b.GetAssigned() ||
 		share(a.Busy, b.Busy) || moved(a.Memory, b.Memory, memoryBand) || counted(a.Launches, b.Launches) ||
-		t.aged(a.GetAgeMs(), b.GetAgeMs()) || t.idleMoved(a, b, now) || watchMoved(a, b, now)
+		t.aged(a.GetAgeMs(), b.GetAgeMs()) || t.idleMoved(a, b, now) || watchMoved(a, b, now) || silenceMoved(a, b, now)
 }
 
 // moved says that a value became known or unknown, or left its band.
@@ -155,6 +155,13 @@ func watchMoved(a toldUse, b *wire.Use, now time.Time) bool {
 		return a.GetWatchedMs() != b.GetWatchedMs()
 	}
 	return strayed(a.GetWatchedMs(), now.Sub(a.at), b.GetWatchedMs())
+}
+
+func silenceMoved(a toldUse, b *wire.Use, now time.Time) bool {
+	if a.NoLaunchMs == nil || b.NoLaunchMs == nil {
+		return a.NoLaunchMs != b.NoLaunchMs
+	}
+	return strayed(a.GetNoLaunchMs(), now.Sub(a.at), b.GetNoLaunchMs())
 }
 
 // strayed says that something that lasts is not as long as it should be by now.

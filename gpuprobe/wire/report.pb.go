@@ -586,9 +586,13 @@ type Use struct {
 	Launches  *uint64 `protobuf:"varint,9,opt,name=launches,proto3,oneof" json:"launches,omitempty"` // counted since boot_id; unset while nobody counts
 	Processes uint32  `protobuf:"varint,10,opt,name=processes,proto3" json:"processes,omitempty"`
 	// assigned says that the kubelet gave this GPU to the owner; unset if it can't be told.
-	Assigned      *bool  `protobuf:"varint,11,opt,name=assigned,proto3,oneof" json:"assigned,omitempty"`
-	Namespace     string `protobuf:"bytes,12,opt,name=namespace,proto3" json:"namespace,omitempty"` // of the pod, "" if not known
-	Pod           string `protobuf:"bytes,13,opt,name=pod,proto3" json:"pod,omitempty"`             // its name, "" if not known
+	Assigned  *bool  `protobuf:"varint,11,opt,name=assigned,proto3,oneof" json:"assigned,omitempty"`
+	Namespace string `protobuf:"bytes,12,opt,name=namespace,proto3" json:"namespace,omitempty"` // of the pod, "" if not known
+	Pod       string `protobuf:"bytes,13,opt,name=pod,proto3" json:"pod,omitempty"`             // its name, "" if not known
+	// no_launch_ms is for how long, up to now, the owner was busy at every look and not one
+	// look saw it launch: a collective that hangs, or a kernel that never ends. Unset if that
+	// is not so, or if nobody looks.
+	NoLaunchMs    *uint64 `protobuf:"varint,14,opt,name=no_launch_ms,json=noLaunchMs,proto3,oneof" json:"no_launch_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -714,6 +718,13 @@ func (x *Use) GetPod() string {
 	return ""
 }
 
+func (x *Use) GetNoLaunchMs() uint64 {
+	if x != nil && x.NoLaunchMs != nil {
+		return *x.NoLaunchMs
+	}
+	return 0
+}
+
 type Ask struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Full       bool                   `protobuf:"varint,1,opt,name=full,proto3" json:"full,omitempty"`                               // send everything next
@@ -721,7 +732,11 @@ type Ask struct {
 	// Owners whose wake-up is awaited: the next launch is an edge, whatever else is armed.
 	Watch []string `protobuf:"bytes,3,rep,name=watch,proto3" json:"watch,omitempty"`
 	// watch_set says that watch replaces what was asked before.
-	WatchSet      bool `protobuf:"varint,4,opt,name=watch_set,json=watchSet,proto3" json:"watch_set,omitempty"`
+	WatchSet bool `protobuf:"varint,4,opt,name=watch_set,json=watchSet,proto3" json:"watch_set,omitempty"`
+	// renew asks for a new stream, with the token as it is now, in place of this one: who a
+	// node is was asked when this one was opened, which is long ago. It is ended if none
+	// comes for a while; a probe that does not know renew finds it ended and comes again.
+	Renew         bool `protobuf:"varint,5,opt,name=renew,proto3" json:"renew,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -780,6 +795,13 @@ func (x *Ask) GetWatch() []string {
 func (x *Ask) GetWatchSet() bool {
 	if x != nil {
 		return x.WatchSet
+	}
+	return false
+}
+
+func (x *Ask) GetRenew() bool {
+	if x != nil {
+		return x.Renew
 	}
 	return false
 }
@@ -843,7 +865,7 @@ const file_report_proto_rawDesc = "" +
 	"\x0e_temperature_c\"0\n" +
 	"\x06UseKey\x12\x14\n" +
 	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x10\n" +
-	"\x03gpu\x18\x02 \x01(\tR\x03gpu\"\xaf\x03\n" +
+	"\x03gpu\x18\x02 \x01(\tR\x03gpu\"\xe7\x03\n" +
 	"\x03Use\x12\x14\n" +
 	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x10\n" +
 	"\x03gpu\x18\x02 \x01(\tR\x03gpu\x12\x15\n" +
@@ -859,19 +881,23 @@ const file_report_proto_rawDesc = "" +
 	" \x01(\rR\tprocesses\x12\x1f\n" +
 	"\bassigned\x18\v \x01(\bH\x04R\bassigned\x88\x01\x01\x12\x1c\n" +
 	"\tnamespace\x18\f \x01(\tR\tnamespace\x12\x10\n" +
-	"\x03pod\x18\r \x01(\tR\x03podB\a\n" +
+	"\x03pod\x18\r \x01(\tR\x03pod\x12%\n" +
+	"\fno_launch_ms\x18\x0e \x01(\x04H\x05R\n" +
+	"noLaunchMs\x88\x01\x01B\a\n" +
 	"\x05_busyB\t\n" +
 	"\a_memoryB\n" +
 	"\n" +
 	"\b_idle_msB\v\n" +
 	"\t_launchesB\v\n" +
-	"\t_assigned\"m\n" +
+	"\t_assignedB\x0f\n" +
+	"\r_no_launch_ms\"\x83\x01\n" +
 	"\x03Ask\x12\x12\n" +
 	"\x04full\x18\x01 \x01(\bR\x04full\x12\x1f\n" +
 	"\vinterval_ms\x18\x02 \x01(\rR\n" +
 	"intervalMs\x12\x14\n" +
 	"\x05watch\x18\x03 \x03(\tR\x05watch\x12\x1b\n" +
-	"\twatch_set\x18\x04 \x01(\bR\bwatchSet*U\n" +
+	"\twatch_set\x18\x04 \x01(\bR\bwatchSet\x12\x14\n" +
+	"\x05renew\x18\x05 \x01(\bR\x05renew*U\n" +
 	"\x06Health\x12\x12\n" +
 	"\x0eHEALTH_UNKNOWN\x10\x00\x12\v\n" +
 	"\aHEALTHY\x10\x01\x12\f\n" +

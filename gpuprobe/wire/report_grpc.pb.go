@@ -34,7 +34,8 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type ProbeClient interface {
 	// Report is one node's stream. Its first message is full. The server answers with Ask
-	// when it wants something: a full report, another interval.
+	// when it wants something: a full report, another interval, or the stream anew. The
+	// newest stream of a node is the one that counts.
 	Report(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[NodeReport, Ask], error)
 }
 
@@ -64,7 +65,8 @@ type Probe_ReportClient = grpc.BidiStreamingClient[NodeReport, Ask]
 // for forward compatibility.
 type ProbeServer interface {
 	// Report is one node's stream. Its first message is full. The server answers with Ask
-	// when it wants something: a full report, another interval.
+	// when it wants something: a full report, another interval, or the stream anew. The
+	// newest stream of a node is the one that counts.
 	Report(grpc.BidiStreamingServer[NodeReport, Ask]) error
 	mustEmbedUnimplementedProbeServer()
 }

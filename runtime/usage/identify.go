@@ -61,6 +61,7 @@ func (s *Server) identify(ctx context.Context) (string, error) {
 	case s.asking <- struct{}{}:
 		defer func() { <-s.asking }()
 	case <-ctx.Done():
+		s.unsure()
 		return "", s.reject(codes.Unavailable, refuse("identity-unavailable", "too many streams wait to be identified"))
 	}
 	node, err := s.o.Identify(ctx, token)
@@ -68,6 +69,7 @@ func (s *Server) identify(ctx context.Context) (string, error) {
 	case errors.Is(err, ErrNobody):
 		return "", s.reject(codes.Unauthenticated, refuse("nobody", "%v", err))
 	case err != nil:
+		s.unsure()
 		return "", s.reject(codes.Unavailable, refuse("identity-unavailable", "it can't be told whose the token is: %v", err))
 	case node == "" || len(node) > MaxText:
 		return "", s.reject(codes.Unauthenticated, refuse("nobody", "the token names no node"))

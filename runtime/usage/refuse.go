@@ -132,6 +132,7 @@ func (c *checker) use(u *wire.Use) {
 	c.permille("use.busy", u.Busy)
 	c.age("use.idle_ms", u.GetIdleMs())
 	c.age("use.watched_ms", u.GetWatchedMs())
+	c.age("use.no_launch_ms", u.GetNoLaunchMs())
 	c.text("use.namespace", u.GetNamespace(), MaxText)
 	c.text("use.pod", u.GetPod(), MaxText)
 }

@@ -43,6 +43,9 @@ type Options struct {
 	TLS *tls.Config
 	// Interval is asked of every probe; 0 leaves it to the probe.
 	Interval time.Duration
+	// MaxStreamAge is after how long at most a node must prove anew who it is, with a new
+	// stream. 0 is DefaultStreamAge, less than 0 never.
+	MaxStreamAge time.Duration
 	TableOptions
 	Log *slog.Logger // none if nil
 }
@@ -61,6 +64,8 @@ type Server struct {
 		sync.Mutex
 		leading bool
 		streams map[*Session]*stream
+		// unsureAt is when it could last not be told whose a token is.
+		unsureAt spec.Time
 	}
 }
 
@@ -194,7 +199,7 @@ func (s *Session) watched() []string {
 	return s.node.watch
 }
 
-// sweep ends the streams of nodes that are silent.
+// sweep ends the streams of nodes that are silent, and has old ones renewed.
 func (s *Server) sweep(ctx context.Context) {
 	for {
 		select {
@@ -202,6 +207,7 @@ func (s *Server) sweep(ctx context.Context) {
 			return
 		case <-s.o.Clock.Wake(s.o.Clock.Now() + sweepEvery):
 		}
+		s.renewOld(s.o.Clock.Now())
 		for _, session := range s.table.Silent() {
 			s.mu.Lock()
 			st := s.mu.streams[session]

@@ -27,6 +27,7 @@ const (
 	hasLaunches
 	hasAssigned
 	assigned
+	hasSilence
 )
 
 // gpu is a wire.Gpu in a third of its memory.
@@ -45,6 +46,7 @@ type use struct {
 	memory, launches           uint64
 	idle                       spec.Time // since when; with runs for how long, as of nodeState.at
 	watched                    spec.Time // since when, 0 if nobody watches
+	silent                     spec.Time // since when it is busy without a launch
 	age, processes             uint32    // age in ms, as of nodeState.at
 	busy                       uint16
 	has                        uint16
@@ -131,6 +133,10 @@ func readUse(in *interner, u *wire.Use, now spec.Time) use {
 	if u.GetWatchedMs() > 0 {
 		c.watched = now - spec.Duration(u.GetWatchedMs())*millisecond
 	}
+	if u.NoLaunchMs != nil {
+		c.has |= hasSilence
+		c.silent = now - spec.Duration(u.GetNoLaunchMs())*millisecond
+	}
 	if u.Assigned != nil {
 		c.has |= hasAssigned
 		if u.GetAssigned() {
@@ -164,6 +170,10 @@ func (c *use) wire(now spec.Time) *wire.Use {
 	if idle, ok := c.idleFor(now); ok {
 		ms := uint64(idle / millisecond)
 		u.IdleMs = &ms
+	}
+	if c.has&hasSilence != 0 {
+		ms := uint64(max(0, now-c.silent) / millisecond)
+		u.NoLaunchMs = &ms
 	}
 	if c.has&hasAssigned != 0 {
 		yes := c.has&assigned != 0

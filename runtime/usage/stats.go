@@ -10,6 +10,7 @@ type Stats struct {
 	Streams  int // now
 	Opened   uint64
 	Replaced uint64            // streams that a newer one of the same node ended
+	Renewed  uint64            // streams that were asked to come anew, and did
 	Silent   uint64            // streams that were ended because nothing was heard
 	Reports  uint64            // taken in
 	Full     uint64            // of them

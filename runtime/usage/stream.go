@@ -21,6 +21,8 @@ type stream struct {
 	due chan struct{} // holds a token while there is something to ask
 	mu  sync.Mutex
 	ask *wire.Ask // what to ask next, nil if nothing
+
+	life life // guarded by the server's mu
 }
 
 // stop has a stream end; only the first reason counts.
@@ -77,19 +79,23 @@ func (s *Server) open(node string) (*stream, error) {
 		return nil, notLeading()
 	}
 	session, old := s.table.Open(node)
-	st := &stream{Session: session, end: make(chan error, 1), due: make(chan struct{}, 1)}
+	st := &stream{Session: session, end: make(chan error, 1), due: make(chan struct{}, 1), life: s.lifeOf(node, s.o.Clock.Now())}
 	s.mu.streams[session] = st
 	if older := s.mu.streams[old]; older != nil {
 		older.stop(status.Error(codes.Aborted, "a newer stream of this node is there [replaced]"))
-		s.stats.add(func(c *Stats) { c.Replaced++ })
+		count := func(c *Stats) { c.Replaced++ }
+		if older.life.askedAt != 0 {
+			count = func(c *Stats) { c.Renewed++ }
+		}
+		s.stats.add(count)
 	}
 	s.stats.add(func(c *Stats) { c.Opened++; c.Streams++ })
 	if s.o.Interval > 0 {
 		st.want(func(a *wire.Ask) { a.IntervalMs = uint32(s.o.Interval.Milliseconds()) })
 	}
-	if watch := session.watched(); len(watch) > 0 {
-		st.want(func(a *wire.Ask) { a.Watch, a.WatchSet = watch, true })
-	}
+	// also if nobody's: the probe may have heard otherwise on a stream before this one
+	watch := session.watched()
+	st.want(func(a *wire.Ask) { a.Watch, a.WatchSet = watch, true })
 	return st, nil
 }
 

@@ -69,6 +69,7 @@ type nodeState struct {
 	boot     string
 	heard    bool // some report was taken in
 	stale    bool
+	forgot   bool // Forget was called, and no session opened since
 	sources  []*wire.Source
 	gpus     []gpu // byGPU
 	uses     []use // byUse
@@ -105,7 +106,7 @@ func (t *Table) Open(node string) (s, old *Session) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	s, old = &Session{table: t, node: n}, n.session
-	n.session = s
+	n.session, n.forgot = s, false
 	if !n.heard || n.stale {
 		n.at, n.interval = t.o.Clock.Now(), DefaultInterval
 	}
@@ -212,13 +213,22 @@ func keepSources(old, now []*wire.Source) []*wire.Source {
 
 // Close ends a session: what the node said is stale, unless a newer session goes on.
 func (s *Session) Close() {
+	if s.over() {
+		s.table.drop(s.node)
+	}
+}
+
+// over ends a session, and says whether the node is no more.
+func (s *Session) over() (gone bool) {
 	n := s.node
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.session == s {
-		n.session = nil
-		n.lose(s.table.sink)
+	if n.session != s {
+		return false
 	}
+	n.session = nil
+	n.lose(s.table.sink)
+	return n.forgot
 }
 
 // lose makes all that the node said unknown, and tells so once.
@@ -244,18 +254,27 @@ func (t *Table) Silent() (out []*Session) {
 	return out
 }
 
-// Forget drops a node that is no more, unless it has a stream.
+// Forget drops a node that is no more; one that has a stream when that has ended, unless
+// it opens another one before.
 func (t *Table) Forget(node string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	n := t.nodes[node]
+	n := t.find(node)
 	if n == nil {
 		return
 	}
 	n.mu.Lock()
+	n.forgot = true
+	n.mu.Unlock()
+	t.drop(n)
+}
+
+// drop takes a node out that is gone and has no session.
+func (t *Table) drop(n *nodeState) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.session == nil {
-		delete(t.nodes, node)
+	if n.forgot && n.session == nil && t.nodes[n.name] == n {
+		delete(t.nodes, n.name)
 	}
 }
 
