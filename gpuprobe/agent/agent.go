@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,7 @@ type Agent struct {
 	eventsEnd chan string
 	watches   chan []string
 	orders    chan Orders
+	recalls   chan Past
 	armJobs   chan armJob // to the armer, one at most
 	armed     chan error
 	atRest    chan chan bool // asks whether nothing is under way; for tests
@@ -44,6 +46,7 @@ type Agent struct {
 	owners       map[string]bool // that had processes in the last sweep
 	watched      map[string]bool
 	order        Orders
+	recall       recall
 	assignments  assignments
 	sources      sources
 	counts       Counts
@@ -79,11 +82,12 @@ func New(c Config) (*Agent, error) {
 		c: c, lookup: newLookup(&c),
 		libraries: make(chan opened, 1), readings: make(chan *reading, 64), polls: make(chan *polled, 64),
 		lists: make(chan listed, 1), starts: make(chan started, 64), events: make(chan nvml.Event, 64),
-		eventsEnd: make(chan string, 1), watches: make(chan []string, 1), orders: make(chan Orders, 1),
+		eventsEnd: make(chan string, 1), watches: make(chan []string, 1), orders: make(chan Orders, 1), recalls: make(chan Past, 1),
 		armJobs: make(chan armJob, 1), armed: make(chan error, 1), atRest: make(chan chan bool),
 		procs: map[uint32]*proc{}, uses: map[Key]*use{}, owners: map[string]bool{}, watched: map[string]bool{},
 	}
 	now := a.now()
+	a.recall = recall{open: c.Recall, until: now.Add(c.RecallWithin)}
 	a.order.IgnoreXIDs = c.IgnoreXIDs
 	a.sources = newSources(now)
 	a.sweptAt, a.countedAt = now, now
@@ -112,11 +116,13 @@ func (a *Agent) Watch(owners []string) {
 type Orders struct {
 	IgnoreXIDs []uint64 // besides those of Config
 	Cordoned   []string // UUIDs of GPUs that get no new work: they count as failed
+	// Repaired says of GPUs, by UUID, that what they failed of before then is over.
+	Repaired map[string]time.Time
 }
 
 // Follow replaces the orders. It may be called from any goroutine.
 func (a *Agent) Follow(o Orders) {
-	replace(a.orders, Orders{slices.Clone(o.IgnoreXIDs), slices.Clone(o.Cordoned)})
+	replace(a.orders, Orders{slices.Clone(o.IgnoreXIDs), slices.Clone(o.Cordoned), maps.Clone(o.Repaired)})
 }
 
 // replace puts a value into a channel of one place, instead of what was not taken yet.
@@ -136,8 +142,17 @@ func replace[T any](ch chan T, v T) {
 
 // takeOrders has XIDs of the past judged as before: they are only counted.
 func (a *Agent) takeOrders(o Orders) {
+	a.setOrders(o)
+	a.judgeHealth()
+}
+
+func (a *Agent) setOrders(o Orders) {
 	a.order = o
 	a.order.IgnoreXIDs = append(slices.Clone(a.c.IgnoreXIDs), o.IgnoreXIDs...)
+}
+
+// judgeHealth is for what comes between sweeps.
+func (a *Agent) judgeHealth() {
 	failed, now := false, a.now()
 	for _, s := range a.slots {
 		a.obey(s)
@@ -151,6 +166,10 @@ func (a *Agent) takeOrders(o Orders) {
 func (a *Agent) obey(s *slot) {
 	s.health.ignored = a.order.IgnoreXIDs
 	s.health.cordoned = s.whole != nil && slices.Contains(a.order.Cordoned, s.whole.UUID)
+	s.health.withheld = a.recall.open
+	if s.whole != nil {
+		s.health.repaired(a.order.Repaired[s.whole.UUID])
+	}
 }
 
 // Run measures until the context ends. It closes neither the library nor the watcher.
@@ -191,6 +210,8 @@ func (a *Agent) Run(ctx context.Context) error {
 		case a.eventsDetail = <-a.eventsEnd:
 		case o := <-a.orders:
 			a.takeOrders(o)
+		case p := <-a.recalls:
+			a.takeRecall(p)
 		case w := <-a.watches:
 			a.takeWatch(w)
 		case answer := <-a.atRest:

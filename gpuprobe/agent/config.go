@@ -40,6 +40,14 @@ type Config struct {
 	// is not known on the node. Without it the join with the kubelet's list is inferred.
 	PodName func(uid string) (namespace, name string, ok bool)
 
+	// Load names this start of the machine and of the driver on it, "" if that can't be
+	// told. It is asked when the library is another one. Nil: it can't be told.
+	Load func() string
+	// Recall says that Agent.Recall will be called. Until then, but for RecallWithin (30 s)
+	// at most, no GPU is called healthy, as it may have failed before this start.
+	Recall       bool
+	RecallWithin time.Duration
+
 	// Sink gets every State, on the agent's goroutine: it must not block.
 	Sink func(*State)
 	Log  *slog.Logger
@@ -87,6 +95,9 @@ func (c *Config) check() error {
 	if c.Proxy == nil {
 		c.Proxy = func(uint32) bool { return false }
 	}
+	if c.Load == nil {
+		c.Load = func() string { return "" }
+	}
 	if c.PodName == nil {
 		c.PodName = func(string) (string, string, bool) { return "", "", false }
 	}
@@ -101,6 +112,7 @@ func (c *Config) check() error {
 		{&c.ListEvery, 10 * time.Second},
 		{&c.ListKeep, time.Minute},
 		{&c.DutyLook, time.Second},
+		{&c.RecallWithin, 30 * time.Second},
 	} {
 		if *d.to <= 0 {
 			*d.to = d.def

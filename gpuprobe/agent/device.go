@@ -13,7 +13,9 @@ type slot struct {
 	// restarted: the driver was, and has not answered for it since.
 	restarted bool
 	whole     *gpu // nil before it was identified
-	health    health
+	// nameless: whole is what is believed of a GPU that can't tell who it is (see recall.go).
+	nameless bool
+	health   health
 
 	mig       []nvml.Device
 	migAt     uint64
@@ -50,7 +52,7 @@ func (s *slot) gpus() []*gpu {
 // question is what the slot's next reading is to ask.
 func (s *slot) question(sweep uint64) question {
 	return question{
-		identity: s.whole == nil || sweep%migEach == 0,
+		identity: s.whole == nil || s.nameless || sweep%migEach == 0,
 		status:   sweep%statusEach == 1 || s.health.current.state != healthy.state,
 		mig:      s.migAt == 0 || sweep >= s.migAt+migEach,
 	}
@@ -101,6 +103,7 @@ func (s *slot) identify(id *nvml.Identity) {
 	if s.whole == nil || s.whole.UUID != id.UUID {
 		s.whole, s.instances = &gpu{}, nil
 	}
+	s.nameless = false
 	s.whole.describe(id)
 }
 

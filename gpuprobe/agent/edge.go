@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/musterhq/muster/gpuprobe/bpf"
@@ -48,8 +49,8 @@ func (a *Agent) takeEdge(ctx context.Context, e bpf.Event) (edge bool) {
 		if p != nil {
 			p.armed, p.notNow = false, now.Add(rearmAfter)
 			p.silent = time.Time{}
-			a.eachUse(p.info.name, e.PID, func(u *use) {
-				edge = u.touch(now, a.c.Interval) || edge
+			a.eachUse(p.info.name, e.PID, func(u *use, elsewhere bool) {
+				edge = !elsewhere && u.touch(now, a.c.Interval) || edge
 				u.cover(false, time.Time{}, now)
 			})
 			a.arm(now, false)
@@ -61,23 +62,26 @@ func (a *Agent) takeEdge(ctx context.Context, e bpf.Event) (edge bool) {
 		}
 		p.woke, p.silent = true, time.Time{}
 		p.lastLaunch = newest(p.lastLaunch, now)
-		a.eachUse(p.info.name, e.PID, func(u *use) { edge = u.touch(now, a.c.Interval) || edge })
+		a.eachUse(p.info.name, e.PID, func(u *use, elsewhere bool) {
+			if elsewhere {
+				u.cover(false, time.Time{}, now)
+				return
+			}
+			edge = u.touch(now, a.c.Interval) || edge
+		})
 		edge = edge || a.watched[p.info.name]
 	}
 	return edge
 }
 
 // eachUse calls f for the uses of an owner on the GPUs that one of its processes is on, or
-// with pid 0 for all of its uses.
-func (a *Agent) eachUse(owner string, pid uint32, f func(*use)) {
+// with pid 0 for all of its uses. elsewhere is that of the process.
+func (a *Agent) eachUse(owner string, pid uint32, f func(u *use, elsewhere bool)) {
 	for _, s := range a.slots {
 		for _, g := range s.gpus() {
-			on := pid == 0
-			for i := 0; i < len(g.members) && !on; i++ {
-				on = g.members[i].pid == pid
-			}
-			if u := a.uses[Key{owner, g.UUID}]; on && u != nil {
-				f(u)
+			i := slices.IndexFunc(g.members, func(m member) bool { return m.pid == pid })
+			if u := a.uses[Key{owner, g.UUID}]; u != nil && (i >= 0 || pid == 0) {
+				f(u, i >= 0 && a.procs[pid].elsewhere(g, g.members[i].use))
 			}
 		}
 	}
@@ -115,9 +119,9 @@ func (a *Agent) takeStart(s started) {
 		return
 	}
 	now, edge := a.now(), false
-	a.eachUse(s.info.name, 0, func(u *use) { edge = u.touch(now, a.c.Interval) || edge })
+	a.eachUse(s.info.name, 0, func(u *use, _ bool) { edge = u.touch(now, a.c.Interval) || edge })
 	if ns, name, ok := a.c.PodName(s.info.owner.Pod); ok {
-		a.eachUse("pod:"+ns+"/"+name, 0, func(u *use) { edge = u.touch(now, a.c.Interval) || edge })
+		a.eachUse("pod:"+ns+"/"+name, 0, func(u *use, _ bool) { edge = u.touch(now, a.c.Interval) || edge })
 	}
 	if edge {
 		a.publish(now, true)

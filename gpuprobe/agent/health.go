@@ -24,10 +24,10 @@ import (
 //  6. Rows to be remapped at the next reset, and clocks held down by the hardware, make
 //     it Degraded.
 //
-// What failed stays failed. It recovers when it answers and the driver says twice in a row
-// that there is nothing to recover, or when the driver was restarted and it answers; where
-// the driver does not know recovery actions only the latter, or a new start of the agent,
-// helps.
+// What failed stays failed, also over a restart of the agent (see recall.go). It recovers
+// when it answers and the driver says twice in a row that there is nothing to recover, or
+// when the driver was restarted and it answers; where the driver does not know recovery
+// actions only the latter helps, or the word of the administrator that it is repaired.
 
 // applicationXIDs are mistakes of programs (those that NVIDIA's device plugin and DRA
 // driver pass over as well).
@@ -55,8 +55,10 @@ var healthy = condition{state: wire.Health_HEALTHY}
 type health struct {
 	ignored  []uint64
 	cordoned bool // by the administrator
+	withheld bool // what failed before this start may still become known
 
 	failed  condition // latched, see above; zero if not
+	began   time.Time // failed, as of a verdict; zero if it has not
 	answer  condition // how the driver answered last; zero before the first time
 	slow    condition // what its last status says; zero if nothing
 	pending condition // an event that waits for the driver's recovery action
@@ -200,6 +202,21 @@ func (h *health) throttle(bits *uint64) {
 // restarted is told when the driver was, and the GPU answers again.
 func (h *health) restarted() { h.failed, h.slow, h.clean = condition{}, condition{}, 0 }
 
+// recall is told what an agent before this one held against the GPU.
+func (h *health) recall(c condition, since time.Time) {
+	if h.failed.state != wire.Health_FAILED {
+		h.failed, h.began, h.clean = c, since, 0
+	}
+}
+
+// repaired is told that what failed until then is over. What is still wrong shows in the
+// next readings.
+func (h *health) repaired(at time.Time) {
+	if h.failed.state != 0 && !h.began.IsZero() && !h.began.After(at) {
+		h.failed, h.answer = condition{}, condition{wire.Health_HEALTH_UNKNOWN, "Repaired"}
+	}
+}
+
 // missing is told when a restarted driver does not know the GPU any more.
 func (h *health) missing() { h.fail("GpuMissing") }
 
@@ -215,15 +232,27 @@ func (h *health) verdict(now time.Time) (failed bool) {
 			break
 		}
 	}
-	if h.cordoned && c.state != wire.Health_FAILED {
+	switch {
+	case h.failed.state == 0:
+		h.began = time.Time{}
+	case h.began.IsZero():
+		h.began = now
+	}
+	down := func(s wire.Health) bool { return s == wire.Health_FAILED || s == wire.Health_UNRESPONSIVE }
+	switch {
+	case h.cordoned && c.state != wire.Health_FAILED:
 		c = condition{wire.Health_FAILED, "Cordoned"}
+	case h.withheld && !down(c.state):
+		c = condition{wire.Health_HEALTH_UNKNOWN, "Recalling"}
 	}
 	if c == h.current && !h.since.IsZero() {
 		return false
 	}
-	down := func(s wire.Health) bool { return s == wire.Health_FAILED || s == wire.Health_UNRESPONSIVE }
 	failed = down(c.state) && !down(h.current.state)
 	h.current, h.since = c, now
+	if c == h.failed {
+		h.since = h.began
+	}
 	return failed
 }
 

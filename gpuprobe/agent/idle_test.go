@@ -406,3 +406,64 @@ func TestAKernelThatNeverEndsIsFoundByDuty(t *testing.T) {
 		t.Fatal("looks end")
 	}
 }
+
+// What is launched does not say where. A look at a process that works on one GPU of two
+// must not make the other look used.
+func TestLaunchesCountWhereTheProcessWorks(t *testing.T) {
+	n := newNode(t, 2, func(c *Config) { c.Duty = 20 * second })
+	n.who.set(1, "pod-a", 1)
+	n.put(0, map[uint32]int{1: 800})
+	n.put(1, map[uint32]int{1: 0})
+	n.run()
+	looks := 0
+	for range 60 {
+		n.pass(second)
+		n.settle()
+		looks += len(n.bpf.ArmedPIDs())
+		n.bpf.Launch(1, 10)
+		n.settle()
+	}
+	s := n.sweep()
+	if looks == 0 {
+		t.Fatal("nobody looked")
+	}
+	if u := n.use(s, "pod-a", 0); idleFor(t, s, u) != 0 {
+		t.Fatalf("%+v", u)
+	}
+	u := n.use(s, "pod-a", 1)
+	if idleFor(t, s, u) < 55*second || !u.WatchedSince.IsZero() {
+		t.Fatalf("it is idle, as far as samples tell, and not watched: %+v", u)
+	}
+
+	// It does nothing on either, and its next launch may be on each of them.
+	n.put(0, map[uint32]int{1: 0})
+	s = n.sweeps(4)
+	if u := n.use(s, "pod-a", 1); u.WatchedSince.IsZero() || watchedFor(s, u) > idleFor(t, s, u) {
+		t.Fatalf("%+v", u)
+	}
+	n.pass(second)
+	n.bpf.Launch(1, 1)
+	s = n.await("the edge", func(s *State) bool { return s.Edge })
+	for gpu := range 2 {
+		if u := n.use(s, "pod-a", gpu); idleFor(t, s, u) != 0 {
+			t.Errorf("%+v", u)
+		}
+	}
+}
+
+// Of a process that hangs on one GPU, the other is idle.
+func TestAHangIsOfTheGPUThatIsBusy(t *testing.T) {
+	n := newNode(t, 2, func(c *Config) { c.Duty = 20 * second })
+	n.who.set(1, "hangs", 1)
+	n.put(0, map[uint32]int{1: 1000})
+	n.put(1, map[uint32]int{1: 0})
+	n.run()
+	for range 60 {
+		n.pass(second)
+		n.settle()
+	}
+	s := n.sweep()
+	if a, b := n.use(s, "hangs", 0), n.use(s, "hangs", 1); a.NoLaunchSince.IsZero() || !b.NoLaunchSince.IsZero() {
+		t.Fatalf("%+v\n%+v", a, b)
+	}
+}

@@ -81,6 +81,14 @@ func (a *Agent) followMember(g *gpu, m *member) {
 	}
 }
 
+// elsewhere says that a process works on other GPUs than this one, on which it uses so
+// much, by the driver's samples of each. A launch does not say on which GPU it is: those of
+// such a process are taken to be where it works. One here that was too short for a sample
+// would go by unseen, so meanwhile this GPU is not watched.
+func (p *proc) elsewhere(g *gpu, use uint32) bool {
+	return g.perProcess && use == 0 && p.told && p.use > 0
+}
+
 // count reads the watcher's counts.
 func (a *Agent) count(now time.Time) {
 	if a.c.Watcher == nil {

@@ -10,7 +10,7 @@ import (
 func (a *Agent) publish(now time.Time, edge bool) {
 	st := &State{
 		Node: a.c.Node, Boot: a.c.Boot, At: now, Edge: edge, Sweep: a.finished(),
-		Sources: a.sources.list(), System: a.system, Counts: a.counts,
+		Sources: a.sources.list(), System: a.system, Recalling: a.recall.open, Counts: a.counts,
 		GPUs: make([]GPU, 0, len(a.slots)), Uses: make([]Use, 0, len(a.uses)),
 	}
 	_, unowned, dropped := a.lookup.counts()

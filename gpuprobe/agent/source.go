@@ -86,7 +86,7 @@ func (a *Agent) checkNVML(now time.Time) {
 	}
 	answering, nameless := 0, 0
 	for _, s := range a.slots {
-		if s.whole == nil {
+		if s.whole == nil || s.nameless {
 			nameless++
 		} else if s.whole.fresh {
 			answering++

@@ -13,6 +13,7 @@ type opened struct {
 	library nvml.Library
 	err     error
 	system  nvml.System
+	load    string // see Config.Load
 	devices []nvml.Device
 }
 
@@ -42,6 +43,7 @@ func (a *Agent) open(before nvml.Library) (o opened) {
 	}
 	if o.devices, o.err = o.library.Devices(); o.err == nil {
 		o.system, _ = o.library.System() // only for people
+		o.load = a.c.Load()
 	}
 	return o
 }
@@ -84,7 +86,10 @@ func (a *Agent) dropLibrary() {
 // failed: what has vanished is not to be taken for what never was.
 func (a *Agent) adopt(ctx context.Context, o opened) {
 	a.library = o.library
-	a.system = System{Driver: o.system.Driver, NVML: o.system.NVML, CUDA: o.system.CUDA}
+	if a.system.Load != o.load {
+		a.recall.gpus = nil // of the driver before
+	}
+	a.system = System{Driver: o.system.Driver, NVML: o.system.NVML, CUDA: o.system.CUDA, Load: o.load}
 	for len(a.slots) < len(o.devices) {
 		a.slots = append(a.slots, &slot{})
 	}
@@ -171,6 +176,7 @@ func (a *Agent) finish(now time.Time) {
 	a.resolve()
 	a.judgeAll(now)
 	a.label()
+	a.remember(now)
 	for _, s := range a.slots {
 		a.obey(s)
 		a.edge = s.health.verdict(now) || a.edge

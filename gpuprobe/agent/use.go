@@ -50,8 +50,13 @@ func (a *Agent) judge(g *gpu, now time.Time) {
 		for _, m := range mine {
 			p := a.procs[m.pid]
 			u.total += p.delta
-			e.launch = newest(e.launch, p.lastLaunch)
 			e.ran = e.ran || p.born
+			switch {
+			case p.elsewhere(g, m.use):
+				e.covered = false
+			case !p.lastLaunch.Before(a.sweptAt): // earlier ones were taken in before
+				e.launch = newest(e.launch, p.lastLaunch)
+			}
 		}
 		u.Processes = n
 		u.judge(e, a.sweptAt, now)
@@ -59,7 +64,10 @@ func (a *Agent) judge(g *gpu, now time.Time) {
 		if a.anyArmed(mine) {
 			u.Launches = to(u.total)
 		}
-		u.NoLaunchSince = a.silence(mine)
+		u.NoLaunchSince = time.Time{}
+		if e.busy == nil || *e.busy > 0 {
+			u.NoLaunchSince = a.silence(mine)
+		}
 		u.touched = a.sweep
 	}
 }
