@@ -226,8 +226,10 @@ func (k *cluster) lies(t *testing.T, a, b *corev1.Node) {
 	kubetest.Eventually(t, func(ctx context.Context) error {
 		return refused(ctx, b.Name, "{}", "the probe of node node-a may not write the GPUNode of node-b")
 	})
-	if err := refused(t.Context(), a.Name, `{ignoredXIDs: [79]}`, "the spec of a GPUNode is the administrator's"); err != nil {
-		t.Error(err)
+	for _, spec := range []string{`{ignoredXIDs: [79]}`, `{repairedGPUs: [{uuid: GPU-8f1c2d3e-0a1b-2c3d-4e5f-60718293a4b5, at: "2026-01-31T12:00:00Z"}]}`} {
+		if err := refused(t.Context(), a.Name, spec, "the spec of a GPUNode is the administrator's"); err != nil {
+			t.Error(err)
+		}
 	}
 	if _, err := lying.Create(t.Context(), object(a.Name, "{}"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}); err != nil {
 		t.Error("it may not create its own:", err)

@@ -10,10 +10,11 @@ import (
 	"cmp"
 	"context"
 	"hash/fnv"
-	"slices"
+	"log/slog"
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 
@@ -40,6 +41,10 @@ type Options struct {
 	// Changed, if any, is called with the spec when it was first read and whenever it
 	// changed. It must not block.
 	Changed func(api.GPUNodeSpec)
+	// Found, if any, is called once, after Changed: with the status that an earlier probe
+	// left, before it is written over; with an error if it can't be read. It must not block.
+	Found func(api.GPUNodeStatus, error)
+	Log   *slog.Logger // none if nil
 }
 
 // Bounds between which requests that fail are tried again.
@@ -88,6 +93,7 @@ type Writer struct {
 	// (answer is what it keeps of it), which is no reason to write it again.
 	base     *api.GPUNodeStatus
 	answer   string
+	found    bool  // Found was called
 	polled   int64 // when it was read last
 	written  int64 // when a write was last tried
 	pause    time.Duration
@@ -102,6 +108,9 @@ func New(o Options) *Writer {
 	o.Every = cmp.Or(o.Every, 10*time.Second)
 	o.Poll = cmp.Or(o.Poll, time.Minute)
 	o.Timeout = cmp.Or(o.Timeout, 10*time.Second)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
 	return &Writer{
 		o: o, client: o.Client.Resource(api.GPUNodes), knock: make(chan struct{}, 1),
 		state:   State{Reason: "NotTried", Detail: "the GPUNode was not read yet"},
@@ -231,13 +240,17 @@ func (w *Writer) done(err error) {
 		w.notUntil = w.o.Clock.Now() + int64(max(w.pause, wait.least))
 	}
 	w.mu.Lock()
+	news := w.state.Up != s.Up || w.state.Reason != s.Reason
 	w.state = s
 	w.mu.Unlock()
+	if news {
+		w.o.Log.Info("GPUNode", "up", s.Up, "reason", s.Reason, "detail", s.Detail)
+	}
 }
 
-// learn takes an object as the API server has it. One of several API servers may be
-// behind: what is known to be older is left alone.
-func (w *Writer) learn(n *api.GPUNode) {
+// learn takes an object as the API server has it; unreadable is why its status is not
+// there. One of several API servers may be behind: what is known to be older is left alone.
+func (w *Writer) learn(n *api.GPUNode, unreadable error) {
 	if w.have != nil && w.have.UID == n.UID && w.have.Generation > n.Generation {
 		return
 	}
@@ -245,10 +258,14 @@ func (w *Writer) learn(n *api.GPUNode) {
 		w.base, w.answer = &n.Status, text(&n.Status)
 	}
 	w.mu.Lock()
-	fresh := !w.hasSpec || !slices.Equal(w.spec.IgnoredXIDs, n.Spec.IgnoredXIDs) || !slices.Equal(w.spec.CordonedGPUs, n.Spec.CordonedGPUs)
+	fresh := !w.hasSpec || !equality.Semantic.DeepEqual(w.spec, n.Spec)
 	w.spec, w.hasSpec = *n.Spec.DeepCopy(), true
 	w.mu.Unlock()
 	if fresh && w.o.Changed != nil {
 		w.o.Changed(*n.Spec.DeepCopy())
 	}
+	if !w.found && w.o.Found != nil {
+		w.o.Found(*n.Status.DeepCopy(), unreadable)
+	}
+	w.found = true
 }

@@ -249,13 +249,14 @@ func TestWhatAnAdministratorSaysIsHeard(t *testing.T) {
 	run(t, []runtime.Object{object(t, &api.GPUNode{})}, nil, func(b *bench) {
 		b.report(healthy(1))
 		n := b.stored()
-		n.Spec = api.GPUNodeSpec{IgnoredXIDs: []int32{13}, CordonedGPUs: []api.GPUUUID{"GPU-0"}}
+		repaired := metav1.NewTime(time.Unix(1_700_000_000, 0))
+		n.Spec = api.GPUNodeSpec{IgnoredXIDs: []int32{13}, CordonedGPUs: []api.GPUUUID{"GPU-0"}, RepairedGPUs: []api.RepairedGPU{{UUID: "GPU-1", At: repaired}}}
 		n.Generation = 2
 		if err := b.api.Tracker().Update(api.GPUNodes, object(b.T, n), ""); err != nil {
 			b.Fatal(err)
 		}
 		pass(90 * time.Second)
-		if len(b.told) != 2 || len(b.told[0].IgnoredXIDs) != 0 || b.told[1].CordonedGPUs[0] != "GPU-0" {
+		if len(b.told) != 2 || len(b.told[0].IgnoredXIDs) != 0 || b.told[1].CordonedGPUs[0] != "GPU-0" || len(b.told[1].RepairedGPUs) != 1 {
 			b.Errorf("%+v", b.told)
 		}
 		if s, ok := b.w.Spec(); !ok || s.IgnoredXIDs[0] != 13 {
@@ -265,6 +266,52 @@ func TestWhatAnAdministratorSaysIsHeard(t *testing.T) {
 			b.Errorf("generation %d is observed", got.ObservedGeneration)
 		}
 	})
+}
+
+// The next probe needs to know what this one held against GPUs, before it writes itself.
+func TestWhatAnEarlierProbeLeftIsFoundOnceBeforeItIsWrittenOver(t *testing.T) {
+	left := healthy(2)
+	left.DriverLoad = "boot/1"
+	left.GPUs[1].Health = api.GPUHealth{State: api.GPUFailed, Reason: "Xid79"}
+	odd := object(t, &api.GPUNode{Spec: api.GPUNodeSpec{IgnoredXIDs: []int32{13}}})
+	odd.Object["status"] = map[string]any{"gpus": "many"}
+	for name, c := range map[string]struct {
+		there *unstructured.Unstructured
+		gpus  int
+		fails bool
+	}{
+		"two GPUs":                 {object(t, &api.GPUNode{Status: left}), 2, false},
+		"nothing":                  {object(t, &api.GPUNode{}), 0, false},
+		"no object":                {nil, 0, false},
+		"one that nobody can read": {odd, 0, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var there []runtime.Object
+			if c.there != nil {
+				there = append(there, c.there)
+			}
+			var found []api.GPUNodeStatus
+			var err error
+			run(t, there, func(_ *bench, o *Options) {
+				o.Found = func(s api.GPUNodeStatus, e error) { found, err = append(found, s), e }
+			}, func(b *bench) {
+				if len(found) != 1 || len(found[0].GPUs) != c.gpus || (err != nil) != c.fails {
+					b.Fatalf("%+v, %v", found, err)
+				}
+				if c.gpus > 0 && (found[0].DriverLoad != "boot/1" || found[0].GPUs[1].Health.Reason != "Xid79") {
+					b.Errorf("%+v", found[0])
+				}
+				b.report(healthy(1))
+				pass(5 * time.Minute)
+				if s := b.stored().Status; len(s.GPUs) != 1 || len(found) != 1 || !b.w.State().Up {
+					b.Errorf("%+v, found %d times, %+v", s, len(found), b.w.State())
+				}
+				if c.fails && b.told[0].IgnoredXIDs[0] != 13 {
+					b.Errorf("what the administrator says counts all the same: %+v", b.told)
+				}
+			})
+		})
+	}
 }
 
 func TestAnObjectThatIsDeletedComesBack(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -26,9 +27,14 @@ var (
 )
 
 // read reads the object, and creates it if it is missing. What the API server has in its
-// memory is fresh enough, and a write answers with what is true.
+// memory is fresh enough, and a write answers with what is true; but the first time it must
+// be what the probe before this one has written last.
 func (w *Writer) read(ctx context.Context, now int64) error {
-	u, err := w.client.Get(ctx, w.o.Node, metav1.GetOptions{ResourceVersion: "0"})
+	var o metav1.GetOptions
+	if w.found {
+		o.ResourceVersion = "0"
+	}
+	u, err := w.client.Get(ctx, w.o.Node, o)
 	if apierrors.IsNotFound(err) {
 		w.have = nil
 		u, err = w.create(ctx, err)
@@ -90,13 +96,20 @@ func (w *Writer) write(ctx context.Context, now int64) error {
 	return nil
 }
 
-// take reads an object of the API server.
+// take reads an object of the API server. A status that can't be read, as it is of a probe
+// of another version, is as good as none: this one writes its own.
 func (w *Writer) take(u *unstructured.Unstructured) error {
 	n := &api.GPUNode{}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, n); err != nil {
-		return fmt.Errorf("the GPUNode can't be read: %w", err)
+	unreadable := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, n)
+	if unreadable != nil {
+		n = &api.GPUNode{}
+		rest := maps.Clone(u.Object)
+		delete(rest, "status")
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(rest, n); err != nil {
+			return fmt.Errorf("the GPUNode can't be read: %w", err)
+		}
 	}
-	w.learn(n)
+	w.learn(n, unreadable)
 	return nil
 }
 
@@ -119,7 +132,7 @@ func judge(err error) (State, pauses) {
 	case errors.Is(err, errNoObject):
 		return down("NoObject", err.Error()+"; create it, or let the probe do so", late)
 	case apierrors.IsForbidden(err):
-		return down("Forbidden", err.Error()+"; the probe's account needs get, create and patch of gpunodes and gpunodes/status, with a token of its own node", late)
+		return down("Forbidden", err.Error()+"; the probe's account needs get and create of gpunodes and patch of gpunodes/status, with a token of its own node", late)
 	case apierrors.IsUnauthorized(err):
 		return down("Unauthorized", err.Error()+"; is the token mounted, and is it this cluster's?", soon)
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsUnsupportedMediaType(err):

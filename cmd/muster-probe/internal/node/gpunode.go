@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -16,7 +17,7 @@ func Status(s *agent.State) (out api.GPUNodeStatus, ok bool) {
 	if s.Sweep == 0 {
 		return out, false
 	}
-	out.Driver = s.System.Driver
+	out.Driver, out.DriverLoad = s.System.Driver, s.System.Load
 	if s.System.CUDA > 0 {
 		out.CUDA = fmt.Sprintf("%d.%d", s.System.CUDA/1000, s.System.CUDA%1000/10)
 	}
@@ -61,6 +62,12 @@ var states = map[wire.Health]api.GPUState{
 	wire.Health_FAILED: api.GPUFailed, wire.Health_UNRESPONSIVE: api.GPUUnresponsive,
 }
 
+// healths is states the other way round; what a newer probe says is unknown.
+var healths = map[api.GPUState]wire.Health{
+	api.GPUHealthy: wire.Health_HEALTHY, api.GPUDegraded: wire.Health_DEGRADED,
+	api.GPUFailed: wire.Health_FAILED, api.GPUUnresponsive: wire.Health_UNRESPONSIVE,
+}
+
 func inventory(g *agent.GPU) api.GPU {
 	out := api.GPU{
 		UUID: g.UUID, Index: int32(g.Index), Product: g.Product, PCI: g.PCI, MIGMode: g.MIG,
@@ -76,6 +83,35 @@ func inventory(g *agent.GPU) api.GPU {
 	if !g.HealthSince.IsZero() {
 		since := metav1.NewTime(g.HealthSince)
 		out.Health.Since = &since
+	}
+	return out
+}
+
+// keep has a status keep the GPUs of the past, as the driver has not told of any since the
+// start: what failed must not be forgotten by that.
+func keep(s, past *api.GPUNodeStatus) {
+	s.GPUs, s.DriverLoad = slices.Clone(past.GPUs), past.DriverLoad
+	for i := range s.GPUs {
+		if h := &s.GPUs[i].Health; h.State == api.GPUHealthy {
+			*h = api.GPUHealth{State: api.GPUUnknown, Reason: "NvmlDown"}
+		}
+	}
+}
+
+// Past is what an earlier probe said of health, by the status that it left; err is why that
+// can't be read.
+func Past(s api.GPUNodeStatus, err error) agent.Past {
+	out := agent.Past{Load: s.DriverLoad}
+	if err != nil {
+		out.Unknown = err.Error()
+	}
+	for i := range s.GPUs {
+		g := &s.GPUs[i]
+		p := agent.PastGPU{UUID: g.UUID, Index: int(g.Index), Product: g.Product, PCI: g.PCI, Health: healths[g.Health.State], Reason: g.Health.Reason}
+		if g.Health.Since != nil {
+			p.Since = g.Health.Since.Time
+		}
+		out.GPUs = append(out.GPUs, p)
 	}
 	return out
 }

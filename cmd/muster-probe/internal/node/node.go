@@ -7,11 +7,13 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/musterhq/muster/gpuprobe/agent"
@@ -31,6 +33,7 @@ type Options struct {
 	Interval      time.Duration
 	Duty          time.Duration
 	IgnoreXIDs    []uint64
+	Recall        bool // Agent.Recall will be called
 	Sink          func(*agent.State)
 	Log           *slog.Logger
 }
@@ -50,6 +53,7 @@ func New(o Options) (*Node, error) {
 	c := agent.Config{
 		Node: o.Name, Boot: boot(), Clock: n.Clock, Library: library.Library, Finder: o.Finder(),
 		Proxy: agent.ProxyOf(o.proc()), PodName: PodNames(filepath.Join("/", o.HostRoot, "var/log/pods")),
+		Load: o.load, Recall: o.Recall,
 		Sink: o.Sink, Log: o.Log, Interval: o.Interval, Duty: o.Duty, IgnoreXIDs: o.IgnoreXIDs,
 		NoWatcher: bpf.Status{Reason: "TurnedOff", Detail: "turned off by --ebpf=false"},
 	}
@@ -94,6 +98,19 @@ func (o Options) Paths() []string {
 }
 
 func (o Options) proc() string { return filepath.Join("/", o.HostRoot, "proc") }
+
+// load names this start of the machine and of the driver on it. The kernel numbers the
+// folder of a module in sysfs when it is loaded, and gives no number twice (kernfs); where
+// that folder can't be seen, only the start of the machine is told.
+func (o Options) load() string {
+	text, err := os.ReadFile(filepath.Join(o.proc(), "sys/kernel/random/boot_id"))
+	if err != nil {
+		return ""
+	}
+	var module syscall.Stat_t
+	_ = syscall.Stat(filepath.Join("/", o.HostRoot, "sys/module/nvidia"), &module) // then the number is 0
+	return fmt.Sprintf("%s/%d", strings.TrimSpace(string(text)), module.Ino)
+}
 
 // Finder finds owners in the host's /proc.
 func (o Options) Finder() *cgroup.Files { return cgroup.New(cgroup.Options{Proc: o.proc()}) }

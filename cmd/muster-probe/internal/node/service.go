@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -37,11 +38,12 @@ type Service struct {
 	node   *Node
 	push   *push.Client
 	writer *crd.Writer
+	past   atomic.Pointer[api.GPUNodeStatus] // as an earlier probe left it, nil before it was read
 }
 
 // Run measures, reports and serves until the context ends.
 func (s *Service) Run(ctx context.Context) error {
-	s.Sink = s.take
+	s.Sink, s.Recall = s.take, s.GPUNode
 	var err error
 	if s.node, err = New(s.Options); err != nil {
 		return err
@@ -64,6 +66,7 @@ func (s *Service) prepare() error {
 		s.push = client
 	}
 	if !s.GPUNode {
+		s.Log.Info("which GPUs failed before this start is not known: no GPUNode is kept")
 		return nil
 	}
 	client, err := crd.Connect(s.Kubeconfig)
@@ -72,7 +75,10 @@ func (s *Service) prepare() error {
 	}
 	token, _ := os.ReadFile("/var/run/secrets/kubernetes.io/serviceaccount/token") // without, the object outlives the node
 	_, uid := crd.NodeOf(string(token))
-	s.writer = crd.New(crd.Options{Client: client, Node: s.Name, NodeUID: uid, Create: true, Changed: s.obey})
+	s.writer = crd.New(crd.Options{
+		Client: client, Node: s.Name, NodeUID: uid, Create: true, Changed: s.obey, Log: s.Log,
+		Found: s.recall,
+	})
 	return nil
 }
 
@@ -100,21 +106,33 @@ func (s *Service) take(st *agent.State) {
 	if s.push != nil {
 		s.push.Report(st, st.Edge)
 	}
-	if s.writer != nil {
+	if s.writer != nil && !st.Recalling { // it would write over what is to be recalled
 		if status, ok := Status(st); ok {
+			if past := s.past.Load(); past != nil && st.System == (agent.System{}) {
+				keep(&status, past)
+			}
 			s.writer.Report(status)
 		}
 	}
 }
 
+// recall is told what an earlier probe left.
+func (s *Service) recall(status api.GPUNodeStatus, err error) {
+	s.past.Store(&status)
+	s.node.Agent.Recall(Past(status, err))
+}
+
 // obey does what the GPUNode's spec says.
 func (s *Service) obey(spec api.GPUNodeSpec) {
-	var o agent.Orders
+	o := agent.Orders{Repaired: map[string]time.Time{}}
 	for _, x := range spec.IgnoredXIDs {
 		o.IgnoreXIDs = append(o.IgnoreXIDs, uint64(x))
 	}
 	for _, uuid := range spec.CordonedGPUs {
 		o.Cordoned = append(o.Cordoned, string(uuid))
+	}
+	for _, g := range spec.RepairedGPUs {
+		o.Repaired[string(g.UUID)] = g.At.Time
 	}
 	s.node.Agent.Follow(o)
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -162,6 +164,81 @@ func TestStatusOfAGPUNode(t *testing.T) {
 			t.Errorf("%s: %s", name, conditions[name])
 		}
 	}
+}
+
+// failing is a state in which a GPU failed.
+func failing() *agent.State {
+	return &agent.State{
+		Sweep: 1, System: agent.System{Driver: "580.95.05", Load: "boot/1"},
+		Sources: []agent.Source{{Name: agent.SourceNVML, Up: true}},
+		GPUs: []agent.GPU{
+			{UUID: "GPU-0", Product: "NVIDIA H100", Health: wire.Health_HEALTHY},
+			{UUID: "GPU-1", Index: 1, Product: "NVIDIA H100", PCI: "00000000:19:00.0", Health: wire.Health_FAILED, HealthReason: "Xid79", HealthSince: time.Unix(1000, 0)},
+		},
+	}
+}
+
+func TestWhatAGPUNodeSaysOfHealthIsThePastOfTheNextProbe(t *testing.T) {
+	status, _ := Status(failing())
+	want := agent.Past{Load: "boot/1", GPUs: []agent.PastGPU{
+		{UUID: "GPU-0", Product: "NVIDIA H100", Health: wire.Health_HEALTHY},
+		{UUID: "GPU-1", Index: 1, Product: "NVIDIA H100", PCI: "00000000:19:00.0", Health: wire.Health_FAILED, Reason: "Xid79", Since: time.Unix(1000, 0)},
+	}}
+	if got := Past(status, nil); !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v", got)
+	}
+	status.GPUs[1].Health.State = "Exploded"
+	if got := Past(status, errors.New("odd")); got.GPUs[1].Health != wire.Health_HEALTH_UNKNOWN || got.Unknown != "odd" {
+		t.Errorf("%+v", got)
+	}
+}
+
+// A probe that starts while the driver is away must not write over what is known.
+func TestWithoutADriverTheGPUsOfBeforeStayInTheGPUNode(t *testing.T) {
+	past, _ := Status(failing())
+	now, _ := Status(&agent.State{Sweep: 1, Sources: []agent.Source{{Name: agent.SourceNVML, Reason: "Unresponsive"}}})
+	keep(&now, &past)
+	if len(now.GPUs) != 2 || now.DriverLoad != "boot/1" || now.GPUs[1].Health != past.GPUs[1].Health {
+		t.Errorf("%+v", now)
+	}
+	if h := now.GPUs[0].Health; h.State != api.GPUUnknown || h.Reason == "" || past.GPUs[0].Health.State != api.GPUHealthy {
+		t.Errorf("%+v", h)
+	}
+}
+
+func TestOneStartOfTheDriverIsToldFromAnother(t *testing.T) {
+	root := t.TempDir()
+	o := Options{HostRoot: root}
+	if got := o.load(); got != "" {
+		t.Errorf("without /proc: %q", got)
+	}
+	put := func(name, text string) {
+		t.Helper()
+		file := filepath.Join(root, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen := map[string]string{}
+	is := func(what string) {
+		t.Helper()
+		got := o.load()
+		if got != o.load() || got == "" || seen[got] != "" {
+			t.Errorf("%s: %q, as %s", what, got, seen[got])
+		}
+		seen[got] = what
+	}
+	put("proc/sys/kernel/random/boot_id", "8f1c\n")
+	is("no module")
+	put("sys/module/nvidia/refcnt", "1")
+	is("the module")
+	put("sys/module/anew/refcnt", "1")
+	if err := errors.Join(os.RemoveAll(filepath.Join(root, "sys/module/nvidia")), os.Rename(filepath.Join(root, "sys/module/anew"), filepath.Join(root, "sys/module/nvidia"))); err != nil {
+		t.Fatal(err)
+	}
+	is("the module, loaded again")
+	put("proc/sys/kernel/random/boot_id", "8f1d\n")
+	is("another start of the machine")
 }
 
 func TestPodsAreNamedByTheFoldersOfTheirLogs(t *testing.T) {

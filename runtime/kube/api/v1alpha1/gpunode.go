@@ -55,6 +55,20 @@ type GPUNodeSpec struct {
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=64
 	CordonedGPUs []GPUUUID `json:"cordonedGPUs,omitempty"`
+	// RepairedGPUs work again: what they failed of before then is over. Only needed of a
+	// GPU that was reset while machine and driver ran on, and whose driver does not tell
+	// (by its recovery action) that nothing is left to be done.
+	// +optional
+	// +listType=map
+	// +listMapKey=uuid
+	// +kubebuilder:validation:MaxItems=64
+	RepairedGPUs []RepairedGPU `json:"repairedGPUs,omitempty"`
+}
+
+// RepairedGPU is a GPU that was repaired.
+type RepairedGPU struct {
+	UUID GPUUUID     `json:"uuid"`
+	At   metav1.Time `json:"at"`
 }
 
 // GPUUUID names a GPU, or a MIG instance of one, in all the world.
@@ -76,6 +90,11 @@ type GPUNodeStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
 	CUDA string `json:"cuda,omitempty"`
+	// DriverLoad is another one after each start of the machine, and of the driver on it.
+	// While it is the same, a probe that starts holds against a GPU what is written here.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	DriverLoad string `json:"driverLoad,omitempty"`
 	// GPUs by index. One that fell off the bus stays in the list, as Failed.
 	// +optional
 	// +listType=map
