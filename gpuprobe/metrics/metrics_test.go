@@ -1,6 +1,9 @@
 package metrics
 
 import (
+	"flag"
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +14,8 @@ import (
 	"github.com/musterhq/muster/gpuprobe/agent"
 	"github.com/musterhq/muster/gpuprobe/wire"
 )
+
+var rewrite = flag.Bool("rewrite", false, "write testdata/names.txt anew")
 
 func to[T any](v T) *T { return &v }
 
@@ -87,6 +92,36 @@ func TestNamesAreAsPrometheusWantsThem(t *testing.T) {
 	}
 	for _, p := range problems {
 		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+// Dashboards and alerts are written against these names.
+func TestTheNamesAndLabelsStayAsTheyAre(t *testing.T) {
+	r := prometheus.NewPedanticRegistry()
+	r.MustRegister(collector(full()))
+	families, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got strings.Builder
+	for _, f := range families {
+		var labels []string
+		for _, l := range f.GetMetric()[0].GetLabel() {
+			labels = append(labels, l.GetName())
+		}
+		fmt.Fprintf(&got, "%s{%s} %s\n", f.GetName(), strings.Join(labels, ","), strings.ToLower(f.GetType().String()))
+	}
+	if len(families) != len(all) {
+		t.Errorf("%d of %d series are there", len(families), len(all))
+	}
+	if *rewrite {
+		if err := os.WriteFile("testdata/names.txt", []byte(got.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile("testdata/names.txt")
+	if err != nil || got.String() != string(want) {
+		t.Errorf("go test -rewrite writes them anew; got\n%s", got.String())
 	}
 }
 
