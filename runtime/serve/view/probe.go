@@ -88,17 +88,20 @@ type GPU struct {
 // GPUUse is what one pod, or one process outside of pods, does with a GPU.
 type GPUUse struct {
 	// Owner is the pod's UID, "pod:NAMESPACE/NAME" or "host:CGROUP".
-	Owner     string `json:"owner"`
-	Pod       string `json:"pod,omitempty"`   // namespace/name
-	Job       string `json:"job,omitempty"`   // of ours
-	Queue     string `json:"queue,omitempty"` // of that job
-	Busy      *int64 `json:"busy_permille,omitempty"`
-	Basis     string `json:"basis"` // process, mig, exclusive, launch_share or unknown
-	Memory    *int64 `json:"memory,omitempty"`
-	Idle      *int64 `json:"idle_ms,omitempty"`
-	Watched   int64  `json:"watched_ms"` // for how long every launch would have been seen
-	Coverage  string `json:"coverage"`
-	Launches  *int64 `json:"launches,omitempty"` // since the probe started, while somebody counts
+	Owner    string `json:"owner"`
+	Pod      string `json:"pod,omitempty"`   // namespace/name
+	Job      string `json:"job,omitempty"`   // of ours
+	Queue    string `json:"queue,omitempty"` // of that job
+	Busy     *int64 `json:"busy_permille,omitempty"`
+	Basis    string `json:"basis"` // process, mig, exclusive, launch_share or unknown
+	Memory   *int64 `json:"memory,omitempty"`
+	Idle     *int64 `json:"idle_ms,omitempty"`
+	Watched  int64  `json:"watched_ms"` // for how long every launch would have been seen
+	Coverage string `json:"coverage"`
+	Launches *int64 `json:"launches,omitempty"` // since the probe started, while somebody counts
+	// NoLaunch is for how long it was busy whenever somebody looked and launched nothing: a
+	// hang, or a kernel that never ends. It counts as busy all the same.
+	NoLaunch  *int64 `json:"no_launch_ms,omitempty"`
 	Processes int64  `json:"processes"`
 	// Assigned says whether the kubelet gave the GPU to it; nil if that can't be told.
 	Assigned *bool     `json:"assigned,omitempty"`
@@ -277,6 +280,7 @@ func (s *Snapshot) gpusOf(n *Node, told *usage.Node, pods Pods) []GPU {
 			for _, u := range uses[w.Uuid] {
 				g.Uses = append(g.Uses, s.useOf(u, told.At, pods))
 			}
+			slices.SortStableFunc(g.Uses, byName)
 			g.summarize()
 		}
 		out = append(out, g)
@@ -298,7 +302,7 @@ func (g *GPU) measure(w *wire.Gpu, at spec.Time) {
 func (s *Snapshot) useOf(u *wire.Use, at spec.Time, pods Pods) GPUUse {
 	out := GPUUse{
 		Owner: u.Owner, Busy: number(u.Busy), Basis: strings.ToLower(strings.TrimPrefix(u.Basis.String(), "BASIS_")), Memory: number(u.Memory),
-		Idle: number(u.IdleMs), Watched: int64(u.WatchedMs), Coverage: coverage(u), Launches: number(u.Launches), Processes: int64(u.Processes),
+		Idle: number(u.IdleMs), Watched: int64(u.WatchedMs), Coverage: coverage(u), Launches: number(u.Launches), NoLaunch: number(u.NoLaunchMs), Processes: int64(u.Processes),
 		Assigned: u.Assigned, Measured: stamp(at - int64(u.AgeMs)*1e6),
 	}
 	if _, namespace, name, ok := podOf(u); ok && name != "" {
@@ -311,6 +315,15 @@ func (s *Snapshot) useOf(u *wire.Use, at spec.Time, pods Pods) GPUUse {
 		}
 	}
 	return out
+}
+
+// byName puts users in an order that stays: an owner's is that of a random UID, which for a
+// pod that has just begun to run takes the place of its name. Who is no pod comes last.
+func byName(a, b GPUUse) int {
+	if (a.Pod == "") != (b.Pod == "") {
+		return strings.Compare(b.Pod, a.Pod)
+	}
+	return cmp.Or(strings.Compare(a.Pod, b.Pod), strings.Compare(a.Owner, b.Owner))
 }
 
 // armingMS is how long it takes until the launches of a pod that became idle are watched:

@@ -21,7 +21,9 @@ how long none of a GPU's users has done anything; COVERAGE says whether every la
 would have been seen (watched), or only what the driver's samples met (sampled).
 
 -o wide has a line for each user of a GPU: its own use with the basis of that figure
-(process, mig, exclusive, or launch_share, which is an estimate), and how old it is.`,
+(process, mig, exclusive, or launch_share, which is an estimate), how old it is, and for
+how long it was busy whenever the probe looked and launched nothing (SILENT): a hang, or
+a kernel that never ends. Probes look if they are told to (--duty).`,
 		examples: "  muster get gpus --idle 30m\n  muster get gpus --queue root.research --product H100 -o wide",
 		filters: []filter{
 			{name: "node", usage: "only of this `NODE`"},
@@ -50,7 +52,7 @@ func (a *app) gpusText(raw json.RawMessage, wide bool) error {
 	}
 	names := "NODE GPU PRODUCT HEALTH BUSY MEMORY IDLE COVERAGE POD QUEUE"
 	if wide {
-		names = "NODE GPU UUID PRODUCT HEALTH BUSY SM MEMORY WATTS CELSIUS IDLE COVERAGE AGE POD JOB QUEUE USE BASIS"
+		names = "NODE GPU UUID PRODUCT HEALTH BUSY SM MEMORY WATTS CELSIUS IDLE COVERAGE AGE POD JOB QUEUE USE BASIS SILENT"
 	}
 	w := columns(a.out, names)
 	for i := range gpus {
@@ -84,8 +86,17 @@ func (a *app) useLine(g *view.GPU, u *view.GPUUse) []string {
 	}
 	return []string{
 		safe(g.Node), gpuName(g), or(safe(g.UUID), "?"), product(g), health(g), percent(g.Busy), percent(g.SM), memory(g.MemoryUsed, g.MemoryAll), power,
-		count(g.Degrees), idle(since), coverage, a.ageOf(measured), or(pod(u), nobody(g)), or(safe(u.Job), nobody(g)), or(safe(u.Queue), nobody(g)), useText(u), or(u.Basis, "-"),
+		count(g.Degrees), idle(since), coverage, a.ageOf(measured), or(pod(u), nobody(g)), or(safe(u.Job), nobody(g)), or(safe(u.Queue), nobody(g)), useText(u), or(u.Basis, "-"), silence(u),
 	}
+}
+
+// silence is for how long a user was busy and launched nothing; "-" if that is not known, as
+// nobody looked or it did.
+func silence(u *view.GPUUse) string {
+	if u.NoLaunch == nil {
+		return "-"
+	}
+	return lasted(time.Duration(*u.NoLaunch) * time.Millisecond)
 }
 
 // nobody is who uses a GPU that nobody is known to use.
