@@ -21,6 +21,7 @@ func buildPartition(p *rawPartition) Partition {
 		out.Tree.Rules = append(out.Tree.Rules, *buildRule(rule))
 	}
 	if p.root != nil {
+		out.Guarded = guarded(p.root)
 		out.Tree.Root = buildQueue(p.root, sorting{})
 		if !p.preemption.Enabled {
 			out.Tree.Root.Preemption = spec.PreemptionDisabled

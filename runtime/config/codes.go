@@ -70,7 +70,8 @@ const (
 	CodeExtraDocument   = "extra-document"
 	CodeRootNested      = "root-nested" // a queue named root below the inserted root
 	CodeLimitUnchecked  = "limit-beyond-ancestor"
-	CodeNotApplied      = "not-applied" // YuniKorn acts on it, this version of Muster does not
+	CodeNobodyMay       = "nobody-may-submit" // no ACL on a queue's path, in a file that has some
+	CodeNotApplied      = "not-applied"       // YuniKorn acts on it, this version of Muster does not
 )
 
 var allCodes = []string{
@@ -86,7 +87,8 @@ var allCodes = []string{
 	CodeRuleName, CodeRuleValue, CodeRuleQualified, CodeRuleFilterType, CodeRuleFilterName,
 	CodeRuleNoQueue, CodeRuleQueueLeaf, CodeRuleQueueParent, CodeNodeSort, CodeNodeWeight,
 	CodeUnknownProperty, CodeBadProperty, CodeUnknownRule, CodeCPU, CodeACLName, CodeFilterCase,
-	CodeFilterName, CodeUnknownResolver, CodeExtraDocument, CodeRootNested, CodeLimitUnchecked, CodeNotApplied,
+	CodeFilterName, CodeUnknownResolver, CodeExtraDocument, CodeRootNested, CodeLimitUnchecked,
+	CodeNobodyMay, CodeNotApplied,
 }
 
 // Codes lists every code a Problem can have.

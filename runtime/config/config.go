@@ -39,6 +39,9 @@ type Partition struct {
 	Tree       spec.Tree
 	Preemption PartitionPreemption
 	NodeSort   NodeSort
+	// Guarded says that some queue has a submitacl or an adminacl: then nobody may submit to
+	// queues that none on their path lets them into. In other files everybody may.
+	Guarded bool
 	// UserGroupResolver is YuniKorn's usergroupresolver.type as written.
 	UserGroupResolver string
 	// RawChecksum is YuniKorn's checksum of the whole text: SHA-256 in upper-case
@@ -111,6 +114,9 @@ func checkPartition(r *report, p *rawPartition) {
 	p.root.walk(func(q *rawQueue) { checkQueue(r, q) })
 	checkResources(r, p.root)
 	checkPlacement(r, p)
+	if guarded(p.root) {
+		checkReach(r, p.root)
+	}
 	checkNodeSort(r, p)
 	checkMaxApps(r, p.root)
 	checkLimitTree(r, p.root)

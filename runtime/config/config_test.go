@@ -72,7 +72,7 @@ func TestEveryKeyLandsInItsField(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Partition{
-		Name: "default", UserGroupResolver: "os", NodeSort: NodeSort{Type: "fair"},
+		Name: "default", Guarded: true, UserGroupResolver: "os", NodeSort: NodeSort{Type: "fair"},
 		Preemption:  PartitionPreemption{Enabled: true},
 		RawChecksum: file.Partitions[0].RawChecksum, // has a test of its own
 		Tree: spec.Tree{

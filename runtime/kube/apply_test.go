@@ -5,11 +5,8 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/musterhq/muster/builtin/cycle"
 	"github.com/musterhq/muster/builtin/spec"
-	"github.com/musterhq/muster/runtime/clock"
 	"github.com/musterhq/muster/runtime/ledger"
-	"github.com/musterhq/muster/runtime/loop"
 )
 
 func tree(leaves ...string) spec.Tree {
@@ -23,12 +20,7 @@ func tree(leaves ...string) spec.Tree {
 // leading is a scheduler whose loop takes turns only when it is asked to.
 func leading(t *testing.T) *Scheduler {
 	t.Helper()
-	s := &Scheduler{}
-	first := tree("a")
-	s.setTree(&first)
-	s.loop = loop.New(ledger.New(first), cycle.Set{}, nil, clock.Real{})
-	s.loop.Listen(s.turned)
-	return s
+	return newRig(t, "partitions: [{queues: [{name: a}]}]", Options{}).leads().s
 }
 
 func TestQueuesThatComeWhenTheLoopHasEndedHoldNobodyUp(t *testing.T) {
@@ -39,7 +31,7 @@ func TestQueuesThatComeWhenTheLoopHasEndedHoldNobodyUp(t *testing.T) {
 	if err := s.apply(ctx, &next); !errors.Is(err, context.Canceled) {
 		t.Errorf("apply: %v", err)
 	}
-	if s.tree == &next {
+	if s.configured == &next {
 		t.Error("a tree that nobody took in is said to hold")
 	}
 }
@@ -53,7 +45,7 @@ func TestATreeThatTheLedgerRefusesDoesNotHold(t *testing.T) {
 	for s.loop.Turn(t.Context()); ; s.loop.Turn(t.Context()) {
 		select {
 		case err := <-done:
-			if err == nil || s.tree == &next {
+			if err == nil || s.configured == &next {
 				t.Errorf("apply: %v", err)
 			}
 			return

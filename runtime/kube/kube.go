@@ -2,7 +2,7 @@
 //
 //	pods     what a pod asks for, what a node offers
 //	groups   which job a pod belongs to, in every dialect
-//	route    the queue of a job
+//	route    the queue of a job, and who may submit to it
 //	objects  queues and policies as objects of the cluster
 //	mirror   keeps the loop's view and the cluster in step
 //	act      binds, warns, evicts and tells
@@ -26,6 +26,7 @@ import (
 	"github.com/musterhq/muster/builtin/cycle"
 	"github.com/musterhq/muster/builtin/spec"
 	"github.com/musterhq/muster/runtime/clock"
+	"github.com/musterhq/muster/runtime/config/grow"
 	"github.com/musterhq/muster/runtime/kube/act"
 	"github.com/musterhq/muster/runtime/kube/groups"
 	"github.com/musterhq/muster/runtime/kube/mirror"
@@ -74,6 +75,10 @@ type Options struct {
 	StayOnFailedGPUs bool
 	// Probes are told what is wanted of nodes; nil if nobody listens to any.
 	Probes Probes
+	// MaxCreated is how many queues placement rules may create; 0 is 10,000. IdleCreated is
+	// how long such a queue stays that no job is in; 0 is 10 s.
+	MaxCreated  int
+	IdleCreated time.Duration
 	// Leading is called when this replica has come to lead, before the first decision.
 	// What it starts must end with ctx.
 	Leading func(ctx context.Context, l Leader) error
@@ -96,22 +101,24 @@ type Scheduler struct {
 	mirror  *mirror.Mirror
 	actor   *act.Actor
 	probes  *asker
+	garden  *garden
 
-	mu     sync.Mutex
-	tree   *spec.Tree
-	router *route.Router
-	synced bool
-	leader string
-	loaded reload.Set
-	loop   *loop.Loop // of the replica that leads, else nil
-	change *change    // of the tree, under way
-	paused bool
-}
+	changing sync.Mutex // held by whoever changes the tree, before mu
 
-// change is a new tree of queues that the loop has been given.
-type change struct {
-	seq  uint64
-	done chan error
+	mu         sync.Mutex
+	configured *spec.Tree  // as the source gave it
+	grown      []grow.Leaf // what placement rules have created
+	tree       *spec.Tree  // both, which holds
+	router     *route.Router
+	next       *route.Router     // of the tree to come, while a change is under way
+	drains     map[string]string // created leaves that a new configuration has no place for: why
+	drainEnd   int64             // when that is given up
+	synced     bool
+	leader     string
+	loaded     reload.Set
+	loop       *loop.Loop // of the replica that leads, else nil
+	change     *change    // of the tree, under way
+	paused     bool
 }
 
 // New returns a scheduler that does nothing yet.
@@ -123,14 +130,14 @@ func New(o Options) (*Scheduler, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Scheduler{o: o, objects: objs, probes: newAsker(o.Probes)}
+	s := &Scheduler{o: o, objects: objs, probes: newAsker(o.Probes), garden: newGarden(o.MaxCreated, o.IdleCreated, o.Log)}
 	s.groups = o.Groups(func(k groups.Key) { s.mirror.GroupChanged(k) })
 	s.mirror = mirror.New(mirror.Options{
-		Schedulers: o.Schedulers, Post: s.post, Applied: s.applied,
+		Schedulers: o.Schedulers, Post: s.tell, Applied: s.applied,
 		Do:      func(w act.Work) { s.actor.Do(w) },
 		Forget:  func(pod act.Pod) { s.actor.Forget(pod) },
 		Abandon: s.abandon, Group: o.Group,
-		Objects: objs, Groups: s.groups, Queue: s.queue,
+		Objects: objs, Groups: s.groups, Queue: s.queue, Asked: s.asked,
 		GroupOptions: o.GroupOpt, PodOptions: o.Pods, Waits: o.Waits, StayOnFailedGPUs: o.StayOnFailedGPUs, Await: s.probes.await, Log: o.Log,
 	})
 	o.Act.Namespace, o.Act.Identity, o.Act.Admit, o.Act.Log = o.Namespace, o.Identity, s.mirror.Admit, o.Log
@@ -151,7 +158,7 @@ func (o outcomes) Paused(paused bool) {
 	o.Mirror.Paused(paused)
 }
 
-func (s *Scheduler) post(evs ...ledger.Event) uint64 { return s.loop.Post(evs...) }
+func (s *Scheduler) tell(evs ...ledger.Event) uint64 { return s.loop.Post(evs...) }
 
 func (s *Scheduler) applied() uint64 { return s.loop.Applied() }
 
@@ -161,18 +168,6 @@ func (s *Scheduler) abandon(u act.Unit) {
 		defer cancel()
 		s.actor.Abandon(ctx, u)
 	}()
-}
-
-// queue resolves the queue of a job.
-func (s *Scheduler) queue(info groups.Info, namespace string) (string, *pods.Problem) {
-	s.mu.Lock()
-	r := s.router
-	s.mu.Unlock()
-	path, err := r.Queue(route.Job{Queue: info.Queue, User: info.User, Groups: info.UserGroups, Namespace: namespace})
-	if err != nil {
-		return "", &pods.Problem{Code: "no-queue", Text: err.Error(), Fatal: true}
-	}
-	return path, nil
 }
 
 // Run follows the cluster, and schedules while it leads, until ctx ends. It returns early
@@ -195,6 +190,9 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	})
 	run("following groups", s.groups.Run)
 	run("asking probes", s.probes.run)
+	if err := s.followQuotas(); err != nil {
+		return err
+	}
 	if err := s.objects.feed(ctx, s.mirror, s.probes.gone); err != nil {
 		return err
 	}
@@ -258,43 +256,6 @@ func (s *Scheduler) Leader() (identity string, paused bool) {
 	return s.leader, s.paused
 }
 
-// apply makes a tree of queues the one that holds. The loop answers for it; one that has
-// ended does not, so ctx ends the wait.
-func (s *Scheduler) apply(ctx context.Context, t *spec.Tree) error {
-	s.mu.Lock()
-	l := s.loop
-	if l == nil {
-		s.setTree(t)
-		s.mu.Unlock()
-		return nil
-	}
-	c := &change{done: make(chan error, 1)}
-	c.seq = l.Post(ledger.QueuesChanged{Tree: *t})
-	s.change = c
-	s.mu.Unlock()
-	select {
-	case err := <-c.done:
-		if err != nil {
-			return err
-		}
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	s.mu.Lock()
-	s.setTree(t)
-	s.swap(l)
-	s.mu.Unlock()
-	s.mirror.QueuesChanged()
-	return nil
-}
-
-func (s *Scheduler) setTree(t *spec.Tree) {
-	s.tree, s.router = t, route.New(*t)
-	if s.o.Tree != nil {
-		s.o.Tree(t)
-	}
-}
-
 // set is what decides now: what is loaded, on top of what is built in.
 func (s *Scheduler) set() cycle.Set {
 	base := s.o.Base
@@ -338,6 +299,19 @@ func (s *Scheduler) lead(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading which gangs the last leader had begun: %w", err)
 	}
+	l, err := s.begin(ctx, intended)
+	if err != nil {
+		return err
+	}
+	s.o.Log.Info("leading", "identity", s.o.Identity, "gangs begun by the last leader", len(intended), "queues created by rules", s.garden.count())
+	return s.play(ctx, l)
+}
+
+// begin has the loop told of everything that is there. Until it is, nobody else changes
+// the tree of queues: that would wait for a loop that does not run yet.
+func (s *Scheduler) begin(ctx context.Context, intended []act.Unit) (*loop.Loop, error) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
 	s.mu.Lock()
 	l := loop.New(ledger.New(*s.tree), s.set(), s.mirror, clock.Real{})
 	s.loop = l
@@ -345,13 +319,12 @@ func (s *Scheduler) lead(ctx context.Context) error {
 	l.Listen(s.turned)
 	if s.o.Leading != nil {
 		if err := s.o.Leading(ctx, Leader{Loop: l, Mirror: s.mirror, Actor: s.actor, Swap: s.load}); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	s.seed()
 	s.mirror.Begin(intended)
-	s.o.Log.Info("leading", "identity", s.o.Identity, "gangs begun by the last leader", len(intended))
-	return s.play(ctx, l)
+	return l, nil
 }
 
 // seed lets the actor know what pods were told already.
@@ -370,6 +343,7 @@ func (s *Scheduler) play(ctx context.Context, l *loop.Loop) error {
 	var actor, rest sync.WaitGroup
 	actor.Go(func() { s.actor.Run(acting) })
 	rest.Go(func() { _ = s.mirror.Run(ctx) })
+	rest.Go(func() { s.tend(ctx) })
 	err := l.Run(ctx)
 	rest.Wait()
 	stop()

@@ -2,6 +2,7 @@ package groups
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -35,6 +36,24 @@ func resourcesOf[Q any](list map[corev1.ResourceName]Q, parse func(Q) (resource.
 		out = out.Set(string(name), a)
 	}
 	return out, bad
+}
+
+// ParseResources reads amounts by the names of their resources, as YuniKorn's annotations
+// write them ("64", "500m", "256Gi"). The error names all that make no sense, sorted.
+func ParseResources(list map[string]string) (spec.Resources, error) {
+	texts := make(map[corev1.ResourceName]string, len(list))
+	for name, text := range list {
+		texts[corev1.ResourceName(name)] = text
+	}
+	out, bad := resourcesOf(texts, parseQuantity)
+	var errs []string
+	for _, b := range bad {
+		errs = append(errs, fmt.Sprintf("%s is %s", b.name, b.text))
+	}
+	if len(errs) > 0 {
+		return nil, errors.New(strings.Join(errs, ", "))
+	}
+	return out, nil
 }
 
 // amountOf is a quantity in the resource's base unit, rounded up.

@@ -18,6 +18,7 @@ func Read(pod *corev1.Pod, o Objects, opt Options) (Member, []Problem) {
 			break
 		}
 	}
+	r.user()
 	r.ray()
 	r.kai()
 	r.m.Info.Queue = cmp.Or(r.m.Info.Queue, r.strayQueue())

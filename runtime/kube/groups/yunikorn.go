@@ -56,7 +56,6 @@ func (r *reader) yunikorn() bool {
 		r.m.Leader = true
 	}
 	r.m.Info.Queue = r.ykQueue()
-	r.user()
 	r.parameters()
 	r.allowPreemption()
 	return true
@@ -119,7 +118,8 @@ func (r *reader) taskGroups(text string) {
 	}
 }
 
-// user reads {"user": "...", "groups": [...]}, which YuniKorn's webhook writes.
+// user reads {"user": "...", "groups": [...]}, which YuniKorn's webhook writes into any pod,
+// whatever dialect it speaks.
 func (r *reader) user() {
 	if r.opt.IgnoreUsers {
 		return

@@ -129,7 +129,7 @@ func (c *cluster) restart(tree spec.Tree) {
 		Objects:    nothing{}, Groups: &c.groups,
 		Queue: func(i groups.Info, _ string) (string, *pods.Problem) {
 			if i.Queue == "nowhere" {
-				return "", &pods.Problem{Code: "no-queue", Text: "queue nowhere is not there"}
+				return "", &pods.Problem{Code: "no-queue", Text: "queue nowhere is not there", Fatal: true}
 			}
 			return "root." + strings.TrimPrefix(max(i.Queue, "a"), "root."), nil
 		},

@@ -90,6 +90,8 @@ func (m *Mirror) waits(j *job, p *pod) (act.Waiting, bool) {
 			return w, false
 		}
 		w.Code, w.Text = camel(p.problem.Code), sentence(p.problem)
+	case j.trouble != nil && !j.trouble.Fatal: // it will be over before anybody has read of it
+		return w, false
 	case j.trouble != nil:
 		w.Code, w.Text = camel(j.trouble.Code), j.trouble.Text
 	case p.slot == nil:

@@ -53,8 +53,13 @@ type Options struct {
 	// Objects and Groups look up what pods refer to.
 	Objects pods.Objects
 	Groups  groups.Objects
-	// Queue resolves the queue of a job: a leaf's full path, or why there is none.
+	// Queue resolves the queue of a job: a leaf's full path, or why there is none. A Problem
+	// that is not Fatal says that it will be there in a moment: the job waits for
+	// QueuesGrown, and its pods are not bothered with it.
 	Queue func(info groups.Info, namespace string) (path string, why *pods.Problem)
+	// Asked is called by Begin when Queue was asked for each job there is, before anything
+	// about a job is posted; nil if nobody wants to know.
+	Asked func()
 	// Now is the wall clock, by default Clock's; Clock is the real one by default.
 	Now   func() time.Time
 	Clock clock.Clock
@@ -268,9 +273,25 @@ func (m *Mirror) Begin(intended []act.Unit) {
 	for p := range m.noticed { // whoever gave the notice leads no more
 		m.noticed[p] = m.o.Now()
 	}
+	m.ask()
 	m.flush()
 	m.resume(intended)
 	m.send()
+}
+
+// ask has the queue of each job asked for, so that those that are to be created can be
+// there before the jobs are.
+func (m *Mirror) ask() {
+	if m.o.Asked == nil {
+		return
+	}
+	for _, j := range sortedJobs(m.jobs) {
+		if len(j.pods) > 0 {
+			m.inform(j)
+			m.o.Queue(j.info, j.namespace)
+		}
+	}
+	m.o.Asked()
 }
 
 // resume finishes what a former leader had begun: pods that are not bound yet go where

@@ -183,6 +183,32 @@ func (m *Mirror) QueuesChanged() {
 	}
 }
 
+// QueuesGrown says that queues have come and none has gone: jobs that have none may have
+// one now.
+func (m *Mirror) QueuesGrown() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, j := range m.jobs {
+		if j.trouble != nil {
+			m.mark(j)
+		}
+	}
+}
+
+// Queues lists the queues that jobs are in, by path, and the namespaces of these jobs,
+// sorted. What Queue had answered before the call has been posted when it returns.
+func (m *Mirror) Queues() map[string][]string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := map[string][]string{}
+	for _, j := range m.jobs {
+		if j.queue != "" {
+			out[j.queue] = insert(out[j.queue], j.namespace)
+		}
+	}
+	return out
+}
+
 // Unbound names the pods of ours that are bound nowhere, as far as is known.
 func (m *Mirror) Unbound() (list []types.UID) {
 	m.mu.Lock()

@@ -1,5 +1,7 @@
 // Package route finds the queue of a job: the one that it names, or the one that the
-// placement rules of the queue configuration give it, by YuniKorn's rules.
+// placement rules of the queue configuration give it, by YuniKorn's rules. A rule may also
+// give it a queue that is not there yet and is to be created; and where the configuration
+// says who may submit to a queue, nobody else gets it.
 package route
 
 import (
@@ -9,109 +11,322 @@ import (
 	"strings"
 
 	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/runtime/config"
 )
 
 // Job is what the rules look at.
 type Job struct {
 	Queue     string // as the job names it: a full path, or one below root; "" if none
-	User      string
+	User      string // "" is Nobody
 	Groups    []string
 	Namespace string
 }
 
+// Nobody is the user of a pod that nothing tells the user of, as YuniKorn calls it: rules
+// and ACLs may name it.
+const Nobody = "nobody"
+
+// Place is where a job goes.
+type Place struct {
+	Path string // of a leaf
+	// Below is the configured queue that Path is to be created under, the nearest to it; ""
+	// if Path is there.
+	Below string
+}
+
+// Codes of refusals.
+const (
+	NoQueue = "no-queue"       // the queue is missing, or no leaf, or no rule gives one
+	Denied  = "acl-denied"     // the user may not submit to it
+	BadName = "bad-queue-name" // no queue can have the name that a rule gives
+)
+
+// Refusal is why a job has no queue.
+type Refusal struct {
+	Code string // stable
+	Text string // names the queue, the user if it is about that, and what to do
+}
+
+func (r *Refusal) Error() string { return r.Text }
+
 // Router knows one queue tree. It is a value that nobody changes.
 type Router struct {
-	leaves map[string]string // by path in lower case: the path as configured
-	inner  map[string]bool
-	rules  []spec.PlacementRule
+	nodes   map[string]*node // by path in lower case
+	rules   []rule
+	guarded bool // some queue says who may submit to it, so each has to
+}
+
+// node is a queue.
+type node struct {
+	path       string // as configured
+	leaf       bool
+	configured bool // else created by a rule
+	up         *node
+	acl        []config.ACL // of the queue itself
+}
+
+// rule is a placement rule, ready for use.
+type rule struct {
+	kind, value string
+	create      bool
+	filter      filter
+	parent      *rule
 }
 
 // fallback is the queue of jobs that no rule places, if there is one (YuniKorn's).
 const fallback = "root.default"
 
-// New returns the router of a tree.
-func New(tree spec.Tree) *Router {
-	r := &Router{leaves: map[string]string{}, inner: map[string]bool{}, rules: tree.Rules}
-	if len(r.rules) == 0 { // YuniKorn: no rules is one rule
-		r.rules = []spec.PlacementRule{{Name: "provided"}}
+// New returns the router of a configured tree, in which rules have created these leaves.
+func New(tree spec.Tree, created ...string) *Router {
+	r := &Router{nodes: map[string]*node{}}
+	rules := tree.Rules
+	if len(rules) == 0 { // YuniKorn: no rules is one rule
+		rules = []spec.PlacementRule{{Name: "provided"}}
 	}
-	if tree.Root != nil {
-		r.add(tree.Root, tree.Root.Name)
+	for i := range rules {
+		r.rules = append(r.rules, ruleOf(&rules[i]))
+	}
+	root := tree.Root
+	if root == nil {
+		root = &spec.Queue{Name: "root", Children: []*spec.Queue{{Name: "default"}}}
+	}
+	r.add(root, root.Name, nil)
+	for _, path := range created {
+		r.create(path, true)
 	}
 	return r
 }
 
-func (r *Router) add(q *spec.Queue, path string) {
-	if len(q.Children) == 0 && !q.Parent {
-		r.leaves[strings.ToLower(path)] = path
-		return
+func ruleOf(s *spec.PlacementRule) rule {
+	out := rule{kind: strings.ToLower(s.Name), value: strings.TrimSpace(s.Value), create: s.Create, filter: filterOf(&s.Filter)}
+	if s.Parent != nil {
+		p := ruleOf(s.Parent)
+		out.parent = &p
 	}
-	r.inner[strings.ToLower(path)] = true
+	return out
+}
+
+func (r *Router) add(q *spec.Queue, path string, up *node) {
+	n := &node{path: path, leaf: len(q.Children) == 0 && !q.Parent, configured: true, up: up}
+	for _, text := range []string{q.SubmitACL, q.AdminACL} {
+		if strings.TrimSpace(text) != "" {
+			n.acl, r.guarded = append(n.acl, config.ParseACL(text)), true
+		}
+	}
+	r.nodes[strings.ToLower(path)] = n
 	for _, c := range q.Children {
-		r.add(c, path+"."+c.Name)
+		r.add(c, path+"."+c.Name, n)
 	}
 }
 
-// Queue is the full path of the job's leaf. The error says which queue is missing.
-func (r *Router) Queue(j Job) (string, error) {
-	missing := ""
+// create adds a leaf that a rule has created, and parents on the way to it.
+func (r *Router) create(path string, leaf bool) *node {
+	n := r.nodes[strings.ToLower(path)]
+	above, _, below := cutLast(path)
+	if n != nil || !below {
+		return n
+	}
+	n = &node{path: path, leaf: leaf, up: r.create(above, false)}
+	r.nodes[strings.ToLower(path)] = n
+	return n
+}
+
+// cutLast parts the last name from a path.
+func cutLast(path string) (above, name string, ok bool) {
+	if i := strings.LastIndexByte(path, '.'); i >= 0 {
+		return path[:i], path[i+1:], true
+	}
+	return "", path, false
+}
+
+// Place finds the leaf of a job. The first rule counts whose queue is there, or may be
+// created, and that the user may submit to. The error is a Refusal; of several reasons it
+// is the first, but for being denied, which is told before all others.
+func (r *Router) Place(j Job) (Place, error) {
+	if j.User == "" {
+		j.User = Nobody
+	}
+	var why *Refusal
+	refuse := func(no *Refusal) {
+		if no != nil && (why == nil || why.Code != Denied && no.Code == Denied) {
+			why = no
+		}
+	}
 	for i := range r.rules {
-		path := r.apply(&r.rules[i], &j)
-		if path == "" {
-			continue
+		path, no := r.apply(&r.rules[i], &j)
+		if path != "" {
+			place, denied := r.judge(path, &j)
+			if denied == nil {
+				return place, nil
+			}
+			no = denied
 		}
-		if leaf, ok := r.leaves[strings.ToLower(path)]; ok {
-			return leaf, nil
+		refuse(no)
+	}
+	if n := r.nodes[fallback]; n != nil && n.leaf && j.Queue == "" {
+		place, no := r.judge(n.path, &j)
+		if no == nil {
+			return place, nil
 		}
-		if missing == "" {
-			missing = path
-		}
+		refuse(no)
 	}
-	if leaf, ok := r.leaves[fallback]; ok && j.Queue == "" {
-		return leaf, nil
-	}
-	switch {
-	case missing == "" && j.Queue == "":
-		return "", fmt.Errorf("the job names no queue, no placement rule gives it one, and there is no queue %s; set the label muster.dev/queue (or queue)", fallback)
-	case missing == "":
-		return "", fmt.Errorf("no placement rule takes the queue %q that the job names", j.Queue)
-	case r.inner[strings.ToLower(missing)]:
-		return "", fmt.Errorf("queue %s has children; jobs go into leaves", missing)
-	}
-	return "", fmt.Errorf("queue %s is not in the configuration", missing)
+	return Place{}, r.refusal(why, &j)
 }
 
-// apply is the path that a rule gives the job, "" if it gives none.
-func (r *Router) apply(rule *spec.PlacementRule, j *Job) string {
-	if !passes(&rule.Filter, j) {
-		return ""
+// Has says whether there is a leaf at a path, as Place gives it.
+func (r *Router) Has(path string) bool {
+	n := r.nodes[strings.ToLower(path)]
+	return n != nil && n.leaf
+}
+
+// judge says whether the job's user may use the queue at a path that a rule gives, which
+// need not be there.
+func (r *Router) judge(path string, j *Job) (Place, *Refusal) {
+	n, rest := r.nearest(path)
+	switch {
+	case n == nil:
+		return Place{}, refusal(NoQueue, "queue %s is not below the root", path)
+	case rest == "" && !n.leaf:
+		return Place{}, refusal(NoQueue, "queue %s has children, or is to have some; jobs go into leaves", n.path)
+	case rest != "" && n.leaf:
+		return Place{}, refusal(NoQueue, "queue %s can't be created: %s is a leaf", path, n.path)
+	case !r.mayUse(n, j):
+		return Place{}, denial(n, path, j)
+	case rest == "":
+		return Place{Path: n.path}, nil
 	}
-	name := ""
-	switch strings.ToLower(rule.Name) {
+	for name := range strings.SplitSeq(rest, ".") {
+		if !queueName.MatchString(name) {
+			return Place{}, refusal(BadName, "a placement rule gives the queue %s, and %q is no name of a queue: 1 to 64 letters, digits and - _ # @ / :", path, name)
+		}
+	}
+	place := Place{Path: n.path + "." + strings.ToLower(rest)}
+	for ; !n.configured; n = n.up {
+	}
+	place.Below = n.path
+	return place, nil
+}
+
+// mayUse says whether the job's user may submit to the queue: access to a queue is access
+// to all below it. Where no queue says anything about it everybody may.
+func (r *Router) mayUse(n *node, j *Job) bool {
+	for at := n; at != nil; at = at.up {
+		if slices.ContainsFunc(at.acl, func(a config.ACL) bool { return a.Allows(j.User, j.Groups) }) {
+			return true
+		}
+	}
+	return !r.guarded
+}
+
+// nearest is the deepest queue that is there on the way to a path, and what is missing
+// then; nil if not even the root is.
+func (r *Router) nearest(path string) (n *node, rest string) {
+	for above := path; ; {
+		if n := r.nodes[strings.ToLower(above)]; n != nil {
+			return n, strings.TrimPrefix(path[len(above):], ".")
+		}
+		var ok bool
+		if above, _, ok = cutLast(above); !ok {
+			return nil, ""
+		}
+	}
+}
+
+func refusal(code, format string, args ...any) *Refusal {
+	return &Refusal{code, fmt.Sprintf(format, args...)}
+}
+
+// denial says who may not use which queue.
+func denial(n *node, path string, j *Job) *Refusal {
+	who := fmt.Sprintf("user %q", j.User)
+	if len(j.Groups) > 0 {
+		who += fmt.Sprintf(" (groups %s)", strings.Join(j.Groups, ", "))
+	}
+	what := "to queue " + n.path
+	if len(path) > len(n.path) {
+		what += ", below which " + path + " would be created"
+	}
+	text := fmt.Sprintf("%s may not submit %s: no submitacl or adminacl of it or of a queue above names them", who, what)
+	if j.User == Nobody {
+		text += fmt.Sprintf("; a pod whose annotation yunikorn.apache.org/user.info does not tell its user is %s's", Nobody)
+	}
+	return &Refusal{Denied, text}
+}
+
+// refusal is what a job is told that no rule has a queue for.
+func (r *Router) refusal(why *Refusal, j *Job) error {
+	named := slices.ContainsFunc(r.rules, func(rule rule) bool { return rule.kind == "provided" })
+	switch {
+	case j.Queue != "" && !named && (why == nil || why.Code == NoQueue):
+		text := fmt.Sprintf("no placement rule takes the queue %q that the job names", j.Queue)
+		if why != nil {
+			text += "; " + why.Text
+		}
+		return &Refusal{NoQueue, text}
+	case why != nil:
+		return why
+	case j.Queue != "":
+		return refusal(NoQueue, "no placement rule takes the queue %q that the job names", j.Queue)
+	}
+	return refusal(NoQueue, "the job names no queue, no placement rule gives it one, and there is no queue %s; set the label muster.dev/queue (or queue)", fallback)
+}
+
+// apply is the path that a rule gives the job, "" if it gives none; the refusal then says
+// why, if there is more to say than that the rule is about other jobs.
+func (r *Router) apply(rule *rule, j *Job) (path string, why *Refusal) {
+	name := rule.name(j)
+	if name == "" || !rule.filter.passes(j) {
+		return "", nil
+	}
+	path = name
+	if !qualified(name) {
+		parent := "root"
+		if rule.parent != nil {
+			if parent, why = r.apply(rule.parent, j); parent == "" {
+				return "", why
+			}
+		}
+		path = r.below(parent, name, rule)
+	}
+	if n := r.nodes[strings.ToLower(path)]; n == nil && !rule.create {
+		return "", refusal(NoQueue, "queue %s is not in the configuration", path)
+	}
+	return path, nil
+}
+
+// name is what a rule makes of the job: a path, or a name below the parent.
+func (rule *rule) name(j *Job) string {
+	switch rule.kind {
 	case "provided":
-		name = strings.TrimSpace(j.Queue)
-		if !qualified(name) && !strings.Contains(name, ".") && rule.Parent != nil {
-			name = escape(name)
-		}
+		return strings.TrimSpace(j.Queue)
 	case "user":
-		name = escape(j.User)
+		return escape(j.User)
 	case "fixed":
-		name = strings.TrimSpace(rule.Value)
+		return rule.value
 	case "tag":
-		if strings.EqualFold(strings.TrimSpace(rule.Value), "namespace") { // the one tag that every pod has
-			name = escape(j.Namespace)
+		if strings.EqualFold(rule.value, "namespace") { // the one tag that every pod has
+			return escape(j.Namespace)
 		}
 	}
-	if name == "" || qualified(name) {
-		return name
+	return ""
+}
+
+// below is the path of a name below a parent. YuniKorn takes the dots of a queue that a job
+// names without the root for a part of its name; where there is a queue of that path, or
+// none is to be created, they part names here.
+func (r *Router) below(parent, name string, rule *rule) string {
+	path := parent + "." + name
+	if rule.kind != "provided" || !strings.Contains(name, ".") {
+		return path
 	}
-	parent := "root"
-	if rule.Parent != nil {
-		if parent = r.apply(rule.Parent, j); parent == "" {
-			return ""
-		}
+	if n := r.nodes[strings.ToLower(path)]; n != nil && n.configured {
+		return path
 	}
-	return parent + "." + name
+	escaped := parent + "." + escape(name)
+	if rule.create || r.nodes[strings.ToLower(escaped)] != nil {
+		return escaped
+	}
+	return path
 }
 
 func qualified(path string) bool {
@@ -121,23 +336,5 @@ func qualified(path string) bool {
 // escape keeps a name one part of a path (YuniKorn's replacement).
 func escape(name string) string { return strings.ReplaceAll(name, ".", "_dot_") }
 
-// passes says whether a rule's filter lets the job through. An empty one does.
-func passes(f *spec.RuleFilter, j *Job) bool {
-	if len(f.Users) == 0 && len(f.Groups) == 0 {
-		return true
-	}
-	in := matches(f.Users, j.User) || slices.ContainsFunc(j.Groups, func(g string) bool { return matches(f.Groups, g) })
-	return in != strings.EqualFold(f.Type, "deny")
-}
-
-// matches compares with a list of names; a single entry may be a regular expression.
-func matches(list []string, name string) bool {
-	if slices.Contains(list, name) {
-		return true
-	}
-	if len(list) != 1 || name == "" {
-		return false
-	}
-	re, err := regexp.Compile(list[0])
-	return err == nil && regexp.QuoteMeta(list[0]) != list[0] && re.MatchString(name)
-}
+// queueName is what a queue may be called: YuniKorn's pattern.
+var queueName = regexp.MustCompile(`^[a-zA-Z0-9_:#/@-]{1,64}$`)
