@@ -183,6 +183,9 @@ func TestSchedulerAndProbeMeet(t *testing.T) {
 	if !strings.Contains(text, "request.userInfo.username == 'system:serviceaccount:muster-system:eyes'") {
 		t.Error("the admission policy is about another account")
 	}
+	if !slices.Contains(probeOf(t, "probe.duty=10m").Containers[0].Args, "--duty=10m") {
+		t.Error("the probe does not look for hangs")
+	}
 	if slices.Contains(probeOf(t).Containers[0].Args, "--tls-ca=/etc/muster/tls/ca.crt") {
 		t.Error("without a certificate there is no CA")
 	}

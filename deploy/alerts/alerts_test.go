@@ -49,16 +49,18 @@ var (
 	metric = regexp.MustCompile(`\bmuster[:_][a-z0-9_:]+`)
 )
 
-// A rule about a series that no scheduler has never fires, and nobody notices.
-func TestEverySeriesOfARuleIsOneThatTheSchedulerHas(t *testing.T) {
-	names, err := os.ReadFile(filepath.Join("..", "..", "runtime", "serve", "metrics", "testdata", "names.txt"))
-	if err != nil {
-		t.Fatal(err)
-	}
+// A rule about a series that no scheduler and no probe has never fires, and nobody notices.
+func TestEverySeriesOfARuleIsOneThatThereIs(t *testing.T) {
 	known := map[string]bool{}
-	for line := range strings.Lines(string(names)) {
-		name, _, _ := strings.Cut(line, "{")
-		known[name] = true
+	for _, folder := range []string{"runtime/serve/metrics", "gpuprobe/metrics"} {
+		names, err := os.ReadFile(filepath.Join("..", "..", folder, "testdata", "names.txt"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(names)) {
+			name, _, _ := strings.Cut(line, "{")
+			known[name] = true
+		}
 	}
 	for _, r := range rules(t) {
 		used := metric.FindAllString(text.ReplaceAllString(r.Expr, ""), -1)
