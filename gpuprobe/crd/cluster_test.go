@@ -258,6 +258,7 @@ func (k *cluster) writes(t *testing.T, n *corev1.Node) {
 	all.GPUs[1].Health = api.GPUHealth{State: api.GPUFailed, Reason: "Xid79", RecoveryAction: api.RecoveryReset}
 	all.GPUs[2].MIGMode, all.GPUs[2].MIG = true, []api.MIGInstance{{UUID: "MIG-1", Profile: "1g.10gb"}}
 	all.GPUs[2].Peers = []string{"00000000:19:00.0"}
+	all.DriverLoad = "8f1c0000-0000-4000-8000-000000000000/4711"
 	w.Report(all)
 	got := k.shows(t, maxGPUs)
 	if got.Status.Trouble != "1: Failed Xid79" || got.Status.GPUs[0].Memory.String() != "81559Mi" || got.Status.GPUs[2].MIG[0].Profile != "1g.10gb" {
@@ -284,6 +285,26 @@ func (k *cluster) writes(t *testing.T, n *corev1.Node) {
 	if err := errors.Join(err1, err2); err != nil || before.ResourceVersion != after.ResourceVersion {
 		t.Errorf("the same was written again: %v", err)
 	}
+	k.finds(t, config, n.Name, all.DriverLoad)
+}
+
+// finds starts another probe of a node, which needs to know what the one before has left.
+func (k *cluster) finds(t *testing.T, config *rest.Config, name, load string) {
+	found := make(chan api.GPUNodeStatus, 1)
+	w := New(Options{Client: dynamic.NewForConfigOrDie(config), Node: name, Found: func(s api.GPUNodeStatus, err error) {
+		if err != nil {
+			t.Error(err)
+		}
+		found <- s
+	}})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	if s := <-found; s.DriverLoad != load || s.GPUs[1].Health.Reason != "Xid79" {
+		t.Errorf("%+v", s)
+	}
+	cancel()
+	<-ended
 }
 
 // shows waits until node-a has so many GPUs.
