@@ -19,6 +19,10 @@ const DefaultStreamAge = 30 * time.Minute
 // can't be identified any more is believed for that long.
 const renewGrace = 60 * spec.Second
 
+// doubtAge is the age at which a stream is asked to come anew whose node was deleted, though
+// its token was good after that.
+const doubtAge = 120 * spec.Second
+
 // life of a stream. Whose it is was asked when it was opened, and that is true no more when
 // its node is deleted or its token is void. So it is asked to come anew, which asks again;
 // the new one takes its place, and all that the node said stays.
@@ -49,7 +53,7 @@ func (s *Server) renewOld(now spec.Time) {
 	for _, st := range s.mu.streams {
 		l := &st.life
 		switch {
-		case l.askedAt == 0 && now < l.renewAt && !st.forgotten():
+		case l.askedAt == 0 && now < l.renewAt && !st.doubtful(now):
 		case l.askedAt == 0:
 			l.askedAt, l.endAt = now, now+renewGrace
 			st.want(func(a *wire.Ask) { a.Renew = true })
@@ -71,9 +75,10 @@ func (s *Server) unsure() {
 	s.mu.unsureAt = s.o.Clock.Now()
 }
 
-// forgotten says that the node was deleted while it had this stream.
-func (s *Session) forgotten() bool {
+// doubtful says that the node was deleted while it had this stream, or not long before.
+func (s *Session) doubtful(now spec.Time) bool {
 	s.node.mu.Lock()
 	defer s.node.mu.Unlock()
-	return s.node.forgot
+	at := s.node.forgotAt
+	return at != 0 && (s.opened <= at || now-s.opened >= doubtAge)
 }

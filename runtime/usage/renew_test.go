@@ -43,9 +43,10 @@ func (k *tokens) change(f func()) {
 func (k *tokens) revoke(token string) { k.change(func() { delete(k.nodes, token) }) }
 
 // aging is a server whose streams live for 100 s at most.
-func aging(t *testing.T) (*served, *tokens) {
+func aging(t *testing.T, change ...func(*usage.Options)) (*served, *tokens) {
 	k := &tokens{nodes: map[string]string{"token-n": "n"}}
-	return serve(t, func(o *usage.Options) { o.MaxStreamAge, o.Identify = 100*time.Second, k.identify }), k
+	first := func(o *usage.Options) { o.MaxStreamAge, o.Identify = 100*time.Second, k.identify }
+	return serve(t, append([]func(*usage.Options){first}, change...)...), k
 }
 
 // slow is a report of a node that is silent after three minutes only.
@@ -212,6 +213,42 @@ func TestOfADeletedNodeItIsAskedAtOnceWhetherItIsStillThere(t *testing.T) {
 				t.Errorf("%v", news)
 			}
 		})
+	}
+}
+
+// The pods of a node that was deleted, and their tokens, live a little longer.
+func TestATokenThatIsGoodForAWhileAfterItsNodeWasDeleted(t *testing.T) {
+	s, k := aging(t, func(o *usage.Options) { o.MaxStreamAge = time.Hour })
+	c := s.asleep()
+	s.Table().Forget("n")
+	s.pass(time.Second)
+	c.isAsked()
+	c = s.dial("token-n")
+	c.says(slow(1, true, use("p", 0, 0, 501, 501)))
+	k.revoke("token-n")
+	s.pass(2 * time.Minute)
+	c.isAsked()
+	s.dial("token-n").ends(codes.Unauthenticated, "[nobody]")
+	c.says(slow(2, false))
+	s.pass(time.Minute)
+	c.expires()
+	s.eventually("n being forgotten", func() bool { _, ok := s.Table().One("n"); return !ok })
+}
+
+// A stream that is opened soon after a node was deleted may be one of its last; later it is
+// that of a node that came back under its name.
+func TestANodeThatCameBackIsKeptWhenItsStreamEnds(t *testing.T) {
+	for after, kept := range map[spec.Duration]bool{spec.Second: false, 9 * 60 * spec.Second: false, 11 * 60 * spec.Second: true} {
+		b := newBench(t)
+		b.send(true, use("p", 0, 0, 90, 80))
+		b.table.Forget("n")
+		b.after(after)
+		b.open()
+		b.send(true, use("p", 0, 0, 90, 80))
+		b.session.Close()
+		if n, ok := b.table.One("n"); ok != kept || ok && !n.Stale {
+			t.Errorf("%d s after: %t, %+v", after/spec.Second, ok, n)
+		}
 	}
 }
 

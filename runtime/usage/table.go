@@ -69,7 +69,9 @@ type nodeState struct {
 	boot     string
 	heard    bool // some report was taken in
 	stale    bool
-	forgot   bool // Forget was called, and no session opened since
+	// forgotAt is when Forget was called, 0 if it was not, or so long ago that whoever is
+	// let in now is a node that is back.
+	forgotAt spec.Time
 	sources  []*wire.Source
 	gpus     []gpu // byGPU
 	uses     []use // byUse
@@ -92,10 +94,11 @@ func NewTable(sink Sink, o TableOptions) *Table {
 
 // Session is one stream of one node.
 type Session struct {
-	table *Table
-	node  *nodeState
-	seq   uint64
-	full  bool // what it said so far is all there is
+	table  *Table
+	node   *nodeState
+	opened spec.Time
+	seq    uint64
+	full   bool // what it said so far is all there is
 }
 
 // Open begins a stream of a node, and ends the one before: old is that, nil if none.
@@ -105,10 +108,14 @@ func (t *Table) Open(node string) (s, old *Session) {
 	n := t.node(node)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	s, old = &Session{table: t, node: n}, n.session
-	n.session, n.forgot = s, false
+	now := t.o.Clock.Now()
+	s, old = &Session{table: t, node: n, opened: now}, n.session
+	n.session = s
+	if now-n.forgotAt > backAfter {
+		n.forgotAt = 0
+	}
 	if !n.heard || n.stale {
-		n.at, n.interval = t.o.Clock.Now(), DefaultInterval
+		n.at, n.interval = now, DefaultInterval
 	}
 	return s, old
 }
@@ -228,7 +235,7 @@ func (s *Session) over() (gone bool) {
 	}
 	n.session = nil
 	n.lose(s.table.sink)
-	return n.forgot
+	return n.forgotAt != 0
 }
 
 // lose makes all that the node said unknown, and tells so once.
@@ -254,15 +261,19 @@ func (t *Table) Silent() (out []*Session) {
 	return out
 }
 
-// Forget drops a node that is no more; one that has a stream when that has ended, unless
-// it opens another one before.
+// backAfter is how long after a node was deleted its name is that of another node, if
+// somebody has a token for it: the API server deletes the pods of a node, and with them
+// their tokens, a minute or so after the node.
+const backAfter = 10 * 60 * spec.Second
+
+// Forget drops a node that is no more; one that has a stream when that has ended.
 func (t *Table) Forget(node string) {
 	n := t.find(node)
 	if n == nil {
 		return
 	}
 	n.mu.Lock()
-	n.forgot = true
+	n.forgotAt = t.o.Clock.Now()
 	n.mu.Unlock()
 	t.drop(n)
 }
@@ -273,7 +284,7 @@ func (t *Table) drop(n *nodeState) {
 	defer t.mu.Unlock()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.forgot && n.session == nil && t.nodes[n.name] == n {
+	if n.forgotAt != 0 && n.session == nil && t.nodes[n.name] == n {
 		delete(t.nodes, n.name)
 	}
 }
