@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/musterhq/muster/gpuprobe/pattern"
 )
 
 // Fault is something that goes wrong at a node:
@@ -63,9 +65,9 @@ func ParseFault(s string) (Fault, error) {
 			}
 		case "at":
 			at = true
-			f.At, err = parseDuration(pair[1])
+			f.At, err = pattern.ParseDuration(pair[1])
 		case "for":
-			f.For, err = parseDuration(pair[1])
+			f.For, err = pattern.ParseDuration(pair[1])
 		default:
 			return wrong("after the kind come gpu, at and for")
 		}

@@ -69,7 +69,7 @@ func (n *Node) Run(p Pod) error {
 			return fmt.Errorf("simulate: pod %s: node %s has no GPU %d [no-gpu]", p.UID, n.o.Name, g)
 		}
 	}
-	if p.UID == "" || len(p.Pattern.phases) == 0 {
+	if p.UID == "" || p.Pattern.IsZero() {
 		return fmt.Errorf("simulate: a pod on node %s needs a UID and a pattern [bad-pod]", n.o.Name)
 	}
 	p.GPUs = slices.Compact(slices.Sorted(slices.Values(p.GPUs)))

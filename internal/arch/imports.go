@@ -134,13 +134,25 @@ var Rules = []Rule{
 		Instead: "exchange values of gpuprobe/wire",
 	},
 	{
+		In:      []string{"gpuprobe/pattern"},
+		Only:    []string{Std},
+		Why:     "what a pod does with its GPUs is words and times; probes and simulators share it",
+		Instead: "play the pattern where the rest is known: gpuprobe/simulate for nodes, runtime/sim for clusters",
+	},
+	{
+		In: []string{"runtime", "builtin"}, Except: []string{"runtime/sim"},
+		Never:   []string{"gpuprobe/pattern"},
+		Why:     "only the simulator knows what GPUs will do; the scheduler is told what they did",
+		Instead: "take ledger.UseMeasured",
+	},
+	{
 		In: []string{"runtime", "builtin"},
 		Never: []string{
 			"gpuprobe/agent", "gpuprobe/nvml", "gpuprobe/bpf", "gpuprobe/cgroup", "gpuprobe/podresources",
 			"gpuprobe/push", "gpuprobe/crd", "gpuprobe/metrics", "gpuprobe/simulate",
 		},
 		Why:     "the scheduler reads reports and links no driver",
-		Instead: "import gpuprobe/wire only",
+		Instead: "import gpuprobe/wire only, and gpuprobe/pattern in the simulator",
 	},
 	door("github.com/tetratelabs/wazero", "runtime/wasm"),
 	door("github.com/open-policy-agent", "runtime/rego"),

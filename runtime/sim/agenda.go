@@ -22,6 +22,7 @@ type (
 type agenda struct {
 	items itemHeap
 	seq   uint64
+	looks int // of the items: they alone keep no run going
 }
 
 type item struct {
@@ -49,6 +50,9 @@ func (h *itemHeap) Pop() any {
 
 func (a *agenda) add(at spec.Time, it any) {
 	a.seq++
+	if _, ok := it.(look); ok {
+		a.looks++
+	}
 	heap.Push(&a.items, item{at, a.seq, it})
 }
 
@@ -63,10 +67,17 @@ func (a *agenda) next() (spec.Time, bool) {
 // take removes everything of one instant.
 func (a *agenda) take(at spec.Time) (out []any) {
 	for len(a.items) > 0 && a.items[0].at <= at {
-		out = append(out, heap.Pop(&a.items).(item).it)
+		it := heap.Pop(&a.items).(item).it
+		if _, ok := it.(look); ok {
+			a.looks--
+		}
+		out = append(out, it)
 	}
 	return out
 }
+
+// idle says whether nothing is left to happen but that probes look.
+func (a *agenda) idle() bool { return a.looks == len(a.items) }
 
 // shuffle gives the things of one instant another order. Nodes still come before
 // everything else of their instant: a job can wait for a node, not the reverse.

@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"slices"
+
 	"github.com/musterhq/muster/builtin/plan"
 	"github.com/musterhq/muster/builtin/spec"
 	"github.com/musterhq/muster/runtime/ledger"
@@ -11,10 +13,14 @@ import (
 // time that victims take.
 func (e *engine) Act(now spec.Time, r ledger.Result) {
 	p := r.Taken
+	for _, v := range p.Stays {
+		e.stays(now, v)
+	}
 	for _, v := range p.Evictions {
 		e.evicted(now, v)
 	}
 	for _, v := range p.Ends {
+		e.noticeOver(now, v)
 		e.queueOrPost(now+e.o.EvictionTime, ledger.Evicted{Job: v.Job, Tasks: v.Tasks})
 		e.stop(now, v.Job, v.Saved)
 	}
@@ -33,39 +39,97 @@ func (e *engine) queueOrPost(at spec.Time, ev ledger.Event) {
 	e.loop.Post(ev)
 }
 
-// evicted takes a victim off its nodes, at once or after its notice.
+// evicted takes a victim off its nodes, at once or after its notice. One under notice
+// runs on, and has lost nothing before it ends.
 func (e *engine) evicted(now spec.Time, v plan.Eviction) {
 	j := e.jobs[v.Job]
 	if j == nil {
 		return // it ended at this instant
 	}
-	if e.o.More == nil {
-		e.rec.rec.Evicted(score.Eviction{
-			At: now, Job: v.Job, Queue: v.Queue, Tasks: int64(len(v.Tasks)), MilliGPUs: v.GPUs,
-			LostGPUSeconds: float64(v.LostMS) / 1000,
-		})
-	}
-	j.lostMS += v.LostMS
 	if v.Notify {
+		j.notices = append(j.notices, v)
 		if e.o.SaveAfter > 0 && now+e.o.SaveAfter < v.Deadline {
 			e.queue.add(now+e.o.SaveAfter, jobSaved{v.Job, j.run})
 		}
 		return
 	}
+	e.record(now, v)
 	e.queueOrPost(now+e.o.EvictionTime, ledger.Evicted{Job: v.Job, Tasks: v.Tasks})
 	if v.Whole {
 		e.stop(now, v.Job, false)
 	}
 }
 
+// record counts a victim that goes now.
+func (e *engine) record(now spec.Time, v plan.Eviction) {
+	if e.o.More == nil {
+		e.rec.rec.Evicted(score.Eviction{
+			At: now, Job: v.Job, Queue: v.Queue, Tasks: int64(len(v.Tasks)), MilliGPUs: v.GPUs,
+			LostGPUSeconds: float64(v.LostMS) / 1000, Idle: v.Idle > 0,
+		})
+	}
+}
+
+// noticeOver counts a victim whose notice has come to its end: what it loses is what it
+// has done since it last saved its work, be it before or after it was told.
+func (e *engine) noticeOver(now spec.Time, v plan.End) {
+	j := e.jobs[v.Job]
+	if j == nil {
+		return
+	}
+	if told, ok := j.dropNotice(v.Tasks); ok {
+		if told.Tasks = v.Tasks; told.GPUs > 0 || v.Saved {
+			told.LostMS = e.lost(now, j, v.Tasks)
+		}
+		e.record(now, told)
+	}
+}
+
+// stays takes an eviction back.
+func (e *engine) stays(now spec.Time, v plan.Stay) {
+	j := e.jobs[v.Job]
+	if j == nil {
+		return
+	}
+	if told, ok := j.dropNotice(v.Tasks); ok && e.o.More == nil {
+		e.rec.rec.Withdrawn(now, told.Queue)
+	}
+}
+
+// dropNotice forgets the notice that tasks are under.
+func (j *job) dropNotice(tasks []int32) (told plan.Eviction, ok bool) {
+	i := slices.IndexFunc(j.notices, func(v plan.Eviction) bool { return slices.Contains(v.Tasks, tasks[0]) })
+	if i < 0 {
+		return told, false
+	}
+	told = j.notices[i]
+	j.notices = slices.Delete(j.notices, i, i+1)
+	return told, true
+}
+
+// lost is the work that tasks have not saved, in GPU-milliseconds.
+func (e *engine) lost(now spec.Time, j *job, tasks []int32) (ms int64) {
+	w := e.loop.Ledger().World()
+	wj := w.Job(j.t.ID)
+	for _, i := range tasks {
+		t := &wj.Tasks[i]
+		ms += int64(w.GPUs(t)) * ((now - max(t.Since, wj.Checkpoint)) / 1e6)
+	}
+	return max(0, ms) / 1000
+}
+
 // start begins or continues a job whose gang has come together.
 func (e *engine) start(now spec.Time, id string) {
 	j := e.jobs[id]
 	w := e.loop.Ledger().World().Job(id)
-	if w == nil || j.running || w.GangMissing() > 0 || w.Placed == 0 {
+	if w == nil || w.GangMissing() > 0 || w.Placed == 0 {
 		return
 	}
-	j.running, j.since, j.startAt = true, now, now
+	if j.running {
+		e.watch(j, now) // it got a task more
+		return
+	}
+	j.running, j.since, j.startAt, j.notices = true, now, now, nil
 	j.pending += now - j.idleAt
 	j.run++
 	if !j.started {
@@ -79,6 +143,7 @@ func (e *engine) start(now spec.Time, id string) {
 			e.queue.add(at, jobSaved{id, j.run})
 		}
 	}
+	e.watch(j, now)
 }
 
 // stop ends a job's run before its time. What it had not saved is to be done
@@ -103,11 +168,13 @@ func (e *engine) stop(now spec.Time, id string, saved bool) {
 	j.left = max(1, j.left-j.t.RestartCost-done) + j.t.RestartCost
 	j.running, j.idleAt = false, now
 	j.run++
+	e.unwatch(j)
 }
 
 func (e *engine) endJob(j *job, now spec.Time) {
 	j.ended, j.running, j.end = true, false, now
 	e.done++
+	e.unwatch(j)
 	e.loop.Post(ledger.JobGone{ID: j.t.ID})
 	if e.o.More != nil {
 		delete(e.jobs, j.t.ID)

@@ -14,6 +14,7 @@ import (
 type recorder struct {
 	rec     *score.Recorder
 	leaves  []trace.Leaf
+	places  map[string]int // of the leaves, by path
 	samples []score.QueueSample
 	// frag measures the idle GPUs that the trace's typical tasks can't use.
 	typicals []pack.Typical
@@ -23,16 +24,18 @@ type recorder struct {
 func newRecorder(tr *trace.Trace, o Options) *recorder {
 	r := &recorder{leaves: tr.Leaves(), typicals: TypicalsOf(tr)}
 	names := make([]string, len(r.leaves))
+	r.places = make(map[string]int, len(r.leaves))
 	for i, l := range r.leaves {
-		names[i] = l.Path
+		names[i], r.places[l.Path] = l.Path, i
 	}
 	r.samples = make([]score.QueueSample, len(names))
-	r.rec = score.NewRecorder(score.Options{Queues: names, From: o.From, To: o.Until})
+	r.rec = score.NewRecorder(score.Options{Queues: names, From: o.From, To: o.Until, Measured: tr.Measured()})
 	return r
 }
 
-// sample records the GPUs of every leaf: what it holds and what it asks for.
-func (r *recorder) sample(now spec.Time, w *world.World) {
+// sample records the GPUs of every leaf: what it holds and what it asks for, and what
+// those jobs do with them that are watched.
+func (r *recorder) sample(now spec.Time, w *world.World, watched []*job) {
 	t := w.Quota
 	for i, l := range r.leaves {
 		q, ok := t.Lookup(l.Path)
@@ -46,7 +49,36 @@ func (r *recorder) sample(now spec.Time, w *world.World) {
 		s.Used, s.Demand = int64(used), int64(used.Add(pendingGPUs(w, q)))
 		s.Weight = t.Queues[q].Spec.Weight
 	}
+	r.measure(now, w, watched)
 	r.rec.Sample(now, r.samples, int64(t.Capacity()[amount.GPU]), r.fragments(w))
+}
+
+// measure adds what is known now of the GPUs of some jobs.
+func (r *recorder) measure(now spec.Time, w *world.World, watched []*job) {
+	for i := range r.samples {
+		s := &r.samples[i]
+		s.Measured, s.Busy, s.Idle = 0, 0, 0
+	}
+	for _, j := range watched {
+		wj := w.Job(j.t.ID)
+		if wj == nil {
+			continue
+		}
+		i, ok := r.places[w.Quota.Queues[wj.Queue].Path]
+		for t := range wj.Tasks {
+			busy, idle, known := w.UseOf(&wj.Tasks[t], now)
+			if !ok || !known {
+				continue
+			}
+			gpus := w.GPUs(&wj.Tasks[t])
+			s := &r.samples[i]
+			s.Measured += int64(gpus)
+			s.Busy += int64(gpus.Scale(amount.Amount(busy), amount.Amount(amount.One)))
+			if idle >= sweep {
+				s.Idle += int64(gpus)
+			}
+		}
+	}
 }
 
 // fragments is F of the whole pool, in milli-GPUs.

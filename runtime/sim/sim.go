@@ -26,7 +26,7 @@ type Options struct {
 	Set   cycle.Set
 	Swaps []Swap
 	// Until ends the run, before what would happen at that instant; 0 is when every
-	// job that ends has ended.
+	// job that ends has ended, or when nothing is left to happen but measurements.
 	Until spec.Time
 	// From is where per-time figures start to count (after the warm-up).
 	From spec.Time
@@ -41,6 +41,9 @@ type Options struct {
 	// Observe is called after every cycle in which something was decided. The
 	// world must only be read, and only during the call.
 	Observe func(Observation)
+	// Measured is called after each instant at which probes told what the GPUs of jobs
+	// do. The same holds for the world.
+	Measured func(now spec.Time, w *world.World)
 	// Progress is called now and then with how many jobs have ended, of how many.
 	Progress func(done, total int)
 	// Began is handed the loop before the first event: whoever loads policies swaps
@@ -109,6 +112,10 @@ type engine struct {
 	ends  int       // jobs that will end some day
 	last  spec.Time // submission that is known
 	uses  map[string]int
+
+	watched []*job    // that run and have a pattern
+	looked  bool      // probes told of one in this instant
+	wake    spec.Time // that was put on the agenda last
 }
 
 // job is what the simulator knows about a job and the scheduler does not.
@@ -128,7 +135,11 @@ type job struct {
 	run     uint64        // number of the current start; stale ends carry an older one
 	saved   spec.Time     // last checkpoint
 	startAt spec.Time
-	lostMS  int64
+	look    spec.Time // when the probes tell of it next, if they do
+	told    seen
+	// notices are the evictions that it was told of and that may still be withdrawn, or
+	// end with its work saved.
+	notices []plan.Eviction
 }
 
 // Run plays a trace to its end.
@@ -186,7 +197,7 @@ func (e *engine) play() error {
 		if err := e.ctx.Err(); err != nil {
 			return fmt.Errorf("stopped at %s of simulated time: %w", hours(at), err)
 		}
-		if e.o.Until == 0 && e.ends > 0 && e.done == e.ends && e.o.More == nil {
+		if e.o.Until == 0 && e.o.More == nil && (e.ends > 0 && e.done == e.ends || e.queue.idle()) {
 			break
 		}
 		if e.goesOn(at) {
@@ -224,6 +235,10 @@ func (e *engine) happen(at spec.Time) (note string, err error) {
 				j.saved = at
 				e.loop.Post(ledger.Saved{Job: ev.id})
 			}
+		case look:
+			if j := e.jobs[ev.id]; j != nil && j.running && j.run == ev.run && j.look == at {
+				e.tell(j, at)
+			}
 		case wakeUp:
 		case ledger.Event:
 			e.loop.Post(ev)
@@ -241,7 +256,8 @@ func (e *engine) turns(note string) {
 			e.res.Refused = append(e.res.Refused, t.Refused...)
 			e.note(t, note)
 		}
-		if wake := t.Taken.Wake; wake > t.Now {
+		if wake := t.Taken.Wake; wake > t.Now && wake != e.wake {
+			e.wake = wake
 			e.queue.add(wake, wakeUp{})
 		}
 		if !e.loop.Busy() && t.Taken.Empty() {
@@ -250,8 +266,12 @@ func (e *engine) turns(note string) {
 		note = ""
 	}
 	if e.o.More == nil {
-		e.rec.sample(e.clock.Now(), e.loop.Ledger().World())
+		e.rec.sample(e.clock.Now(), e.loop.Ledger().World(), e.watched)
 	}
+	if e.looked && e.o.Measured != nil {
+		e.o.Measured(e.clock.Now(), e.loop.Ledger().World())
+	}
+	e.looked = false
 	if e.o.Progress != nil {
 		e.o.Progress(e.done, len(e.tr.Jobs))
 	}

@@ -107,28 +107,41 @@ func outlined(at, level []float64) []plot.Plotter {
 	return []plot.Plotter{under, over}
 }
 
-// utilisation is used / capacity over time, a line for each run.
+// utilisation is used / capacity over time, a line for each run, and a dashed one for
+// what really computed where that was measured.
 func utilisation(runs []Run, span float64) *figure {
 	unit, per := timeAxis(span)
 	f := newFigure("GPUs in use", unit, "% of capacity")
 	for i, r := range runs {
 		s := thin(r.Series, plotPoints)
-		use := make([]float64, len(s.Capacity))
-		for _, q := range s.Queues {
-			use = sum(use, q.Used)
-		}
-		for k := range use {
-			if s.Capacity[k] > 0 {
-				use[k] *= 100 / s.Capacity[k]
-			}
-		}
-		if l := steps(edges(s, per), use); l != nil {
+		if l := steps(edges(s, per), percentOf(s, func(q score.QueueSeries) []float64 { return q.Used })); l != nil {
 			l.Color, l.Width = hue(i), 1.2
 			f.line(r.Name, l)
+		}
+		if r.Card == nil || r.Card.Use == nil {
+			continue
+		}
+		if l := steps(edges(s, per), percentOf(s, func(q score.QueueSeries) []float64 { return q.Busy })); l != nil {
+			l.Color, l.Width, l.Dashes = hue(i), 1.2, dashed.Dashes
+			f.line(r.Name+", really busy", l)
 		}
 	}
 	limits(f, span/per, 103, unit == "hours")
 	return f
+}
+
+// percentOf adds up a series of all queues, as a part of the capacity.
+func percentOf(s *score.Series, of func(score.QueueSeries) []float64) []float64 {
+	all := make([]float64, len(s.Capacity))
+	for _, q := range s.Queues {
+		all = sum(all, of(q))
+	}
+	for k := range all {
+		if s.Capacity[k] > 0 {
+			all[k] *= 100 / s.Capacity[k]
+		}
+	}
+	return all
 }
 
 // waits is the part of the jobs that waited at most so long, a line for each
@@ -251,6 +264,7 @@ func thin(s *score.Series, n int) *score.Series {
 	out.Queues = slices.Clone(s.Queues)
 	for i, q := range out.Queues {
 		out.Queues[i].Used, out.Queues[i].Guaranteed = averaged(q.Used, k), averaged(q.Guaranteed, k)
+		out.Queues[i].Busy = averaged(q.Busy, k)
 	}
 	return &out
 }

@@ -49,20 +49,19 @@ func HTML(w io.Writer, title string, runs []Run) error {
 	if err := check(runs); err != nil {
 		return err
 	}
-	p := pageData{Title: title, Runs: runs, Header: score.QueueHeader}
-	rows := make([][]score.Row, len(runs))
-	for i, r := range runs {
-		rows[i] = r.Card.Rows()
+	p := pageData{Title: title, Runs: runs}
+	var cards []*score.Card
+	for _, r := range runs {
+		cards = append(cards, r.Card)
 	}
-	for k, row := range rows[0] {
-		line := cardLine{Label: row.Label}
-		if k == 0 || rows[0][k-1].Group != row.Group {
-			line.Group = row.Group
+	group := ""
+	for _, l := range score.Lines(cards) {
+		if l.Group == group {
+			l.Group = ""
+		} else {
+			group = l.Group
 		}
-		for i := range rows {
-			line.Values = append(line.Values, rows[i][k].Text)
-		}
-		p.Lines = append(p.Lines, line)
+		p.Lines = append(p.Lines, l)
 	}
 	ceiling, hours := extents(runs)
 	for _, r := range runs {
@@ -85,16 +84,9 @@ func HTML(w io.Writer, title string, runs []Run) error {
 type pageData struct {
 	Title      string
 	Runs       []Run
-	Lines      []cardLine
+	Lines      []score.Line    // Group is set in the first line of one
 	Queues     []template.HTML // one for each run
 	Use, Waits template.HTML
-	Header     []string
-}
-
-type cardLine struct {
-	Group  string // set in the first line of a group
-	Label  string
-	Values []string
 }
 
 func check(runs []Run) error {

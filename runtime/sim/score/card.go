@@ -49,11 +49,28 @@ type Card struct {
 	VictimGPUs   float64 `json:"preemption_gpus"`
 	LostGPUHours float64 `json:"lost_gpu_h"`
 
+	// Use is what GPUs really did; nil where it was measured of no job.
+	Use *UseFigures `json:"use,omitempty"`
+
 	// QueuesWorseOff counts the queues whose mean wait is longer than in a private
 	// partition of their guarantee; set by Against, else nil.
 	QueuesWorseOff *int `json:"queues_worse_off,omitempty"`
 
 	Queues []QueueCard `json:"queues"`
+}
+
+// UseFigures are over the jobs of which it is known what their GPUs do.
+type UseFigures struct {
+	// Measured is what these jobs held. Busy is the part of it in which kernels ran, Idle
+	// what was held by tasks whose GPUs did nothing at all from one look of the probes to
+	// the next. What is left was busy for a part of a few seconds.
+	MeasuredGPUHours float64 `json:"measured_gpu_h"`
+	BusyGPUHours     float64 `json:"busy_gpu_h"`
+	IdleGPUHours     float64 `json:"idle_gpu_h"`
+	// IdleVictims went because their GPUs did nothing (preemption.idleAfter), Withdrawn
+	// were told that they would, and stayed.
+	IdleVictims int64 `json:"idle_victims"`
+	Withdrawn   int64 `json:"withdrawn"`
 }
 
 // JobFigures are over the jobs that count (no warm-up). Percentiles are nearest
@@ -111,6 +128,8 @@ type QueueCard struct {
 	Victims         int64      `json:"preemption_victims"`
 	LostGPUHours    float64    `json:"lost_gpu_h"`
 	Jobs            JobFigures `json:"jobs"`
+	// Use is nil where it was measured of no job of any queue.
+	Use *UseFigures `json:"use,omitempty"`
 	// WaitVersusPrivate is the mean wait / that in a private partition; set by
 	// Against. Nil where either queue ran no job, or nobody waited in private.
 	PrivateWait       *float64 `json:"private_wait_mean_s,omitempty"`

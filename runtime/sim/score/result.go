@@ -24,6 +24,9 @@ func (r *Recorder) Result() *Card {
 		ofAll, ofIdle := ratio(t.fragment, t.capacity), ratio(t.fragment, t.idle)
 		c.FragmentRatio, c.FragmentOfIdle = &ofAll, &ofIdle
 	}
+	if r.o.Measured {
+		c.Use = t.use.figures(&r.lost)
+	}
 	var episodes []float64
 	for i := range r.queues {
 		e, open := r.episodesOf(i)
@@ -67,7 +70,17 @@ func (r *Recorder) queueCard(i int, episodes []float64) QueueCard {
 	if q.Max != Unlimited {
 		c.Max = float64(q.Max) / 1000
 	}
+	if r.o.Measured {
+		c.Use = acc.use.figures(&acc.evicted)
+	}
 	return c
+}
+
+func (u *use) figures(v *evictions) *UseFigures {
+	return &UseFigures{
+		MeasuredGPUHours: u.measured / gpuHour, BusyGPUHours: u.busy / gpuHour, IdleGPUHours: u.unused / gpuHour,
+		IdleVictims: v.idle, Withdrawn: v.withdrawn,
+	}
 }
 
 // perJob are the sorted values of the jobs of one queue ("" is all).

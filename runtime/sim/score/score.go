@@ -28,6 +28,10 @@ type QueueSample struct {
 	Ideal int64
 	// Weight of the share above the guarantee; 0 is by the guarantee.
 	Weight int64
+	// Measured is what those jobs hold of which it is known what their GPUs do: Busy is
+	// that by the part of the time in which they compute, Idle is held by tasks whose GPUs
+	// had done nothing at all since the probes looked before.
+	Measured, Busy, Idle int64
 }
 
 // JobRecord is what became of one job. Times are those of the simulation.
@@ -52,8 +56,10 @@ type Eviction struct {
 	Job, Queue string
 	Tasks      int64
 	MilliGPUs  int64
-	// LostGPUSeconds is work since the last checkpoint, and restart cost.
+	// LostGPUSeconds is work since the last checkpoint.
 	LostGPUSeconds float64
+	// Idle says that it went because its GPUs did nothing.
+	Idle bool
 }
 
 // Options of a Recorder.
@@ -64,6 +70,9 @@ type Options struct {
 	// IdealGiven takes QueueSample.Ideal as it is, for trees in which the share
 	// is not a matter of the leaves alone.
 	IdealGiven bool
+	// Measured says that it is known of some jobs what their GPUs do; else nothing is
+	// told of it.
+	Measured bool
 }
 
 // Recorder collects a run. It is not for concurrent use. A sample that lies
@@ -90,12 +99,14 @@ type Recorder struct {
 // totals are integrals over the window, in milli-GPU nanoseconds unless said
 // otherwise.
 type totals struct {
+	use
 	time, capacity, used, possible, idle, fragment float64
 	jain, shareError                               float64 // value x ns
 	worstError                                     float64 // milli-GPUs
 }
 
 type queueTotals struct {
+	use
 	used, demand, ideal, deficit float64
 	under                        bool // an episode below the guarantee is open
 	since                        spec.Time
@@ -103,9 +114,19 @@ type queueTotals struct {
 	evicted                      evictions
 }
 
+// use is what measured jobs held, and of that what computed and what did nothing.
+type use struct{ measured, busy, unused float64 }
+
+func (u *use) add(q *QueueSample, dt float64) {
+	u.measured += float64(q.Measured) * dt
+	u.busy += float64(q.Busy) * dt
+	u.unused += float64(q.Idle) * dt
+}
+
 type evictions struct {
 	victims, tasks  int64
 	gpus, lostHours float64
+	idle, withdrawn int64 // victims that went for being idle, and that did not go after all
 }
 
 // NewRecorder returns a recorder for the queues of one run.
@@ -139,9 +160,25 @@ func (r *Recorder) Sample(now spec.Time, queues []QueueSample, capacity, idleFra
 // is over.
 func (r *Recorder) Job(j JobRecord) { r.jobs = append(r.jobs, j) }
 
+// counts says whether an instant is in the window.
+func (r *Recorder) counts(at spec.Time) bool {
+	return at >= r.o.From && (r.o.To == 0 || at < r.o.To)
+}
+
+// Withdrawn takes an eviction that was announced and did not happen.
+func (r *Recorder) Withdrawn(at spec.Time, queue string) {
+	if !r.counts(at) {
+		return
+	}
+	r.lost.withdrawn++
+	if i := slices.Index(r.o.Queues, queue); i >= 0 {
+		r.queues[i].evicted.withdrawn++
+	}
+}
+
 // Evicted takes one eviction; those outside the window do not count.
 func (r *Recorder) Evicted(e Eviction) {
-	if e.At < r.o.From || r.o.To > 0 && e.At >= r.o.To {
+	if !r.counts(e.At) {
 		return
 	}
 	r.lost.add(e)
@@ -155,6 +192,9 @@ func (v *evictions) add(e Eviction) {
 	v.tasks += e.Tasks
 	v.gpus += float64(e.MilliGPUs) / 1000
 	v.lostHours += e.LostGPUSeconds / 3600
+	if e.Idle {
+		v.idle++
+	}
 }
 
 // Finish ends the series at an instant: the last sample holds until then.
@@ -192,6 +232,8 @@ func (r *Recorder) integrate(dt float64) {
 		acc.demand += float64(q.Demand) * dt
 		acc.ideal += r.ideal[i] * dt
 		acc.deficit += max(0, float64(min(q.Demand, q.Guaranteed)-q.Used)) * dt
+		acc.use.add(q, dt)
+		t.use.add(q, dt)
 	}
 	t.time += dt
 	t.capacity += r.capacity * dt

@@ -23,6 +23,8 @@ type QueueSeries struct {
 	Demand     []float64 `json:"demand_gpus"`
 	Guaranteed []float64 `json:"guaranteed_gpus"`
 	Ideal      []float64 `json:"ideal_gpus"`
+	// Busy is what really computed; nil where nothing was measured.
+	Busy []float64 `json:"busy_gpus,omitempty"`
 }
 
 // Values per queue in a bucket, and the two that stand before them.
@@ -31,6 +33,7 @@ const (
 	colDemand
 	colGuaranteed
 	colIdeal
+	colBusy
 	perQueue
 )
 
@@ -70,6 +73,7 @@ func (s *sampler) add(from, to spec.Time, queues []QueueSample, ideal []float64,
 			c[colDemand] += float64(queues[i].Demand) * dt
 			c[colGuaranteed] += float64(queues[i].Guaranteed) * dt
 			c[colIdeal] += ideal[i] * dt
+			c[colBusy] += float64(queues[i].Busy) * dt
 		}
 		from = end
 	}
@@ -91,7 +95,7 @@ func (s *sampler) halve() {
 }
 
 // result divides the integrals by the time covered, into GPUs.
-func (s *sampler) result(names []string) *Series {
+func (s *sampler) result(names []string, measured bool) *Series {
 	out := &Series{StartS: seconds(s.start), StepS: seconds(s.width)}
 	mean := func(col int) []float64 {
 		v := make([]float64, len(s.buckets))
@@ -103,17 +107,21 @@ func (s *sampler) result(names []string) *Series {
 	out.Capacity = mean(1)
 	for i, name := range names {
 		at := 2 + perQueue*i
-		out.Queues = append(out.Queues, QueueSeries{
+		q := QueueSeries{
 			Name: name, Used: mean(at + colUsed), Demand: mean(at + colDemand),
 			Guaranteed: mean(at + colGuaranteed), Ideal: mean(at + colIdeal),
-		})
+		}
+		if measured {
+			q.Busy = mean(at + colBusy)
+		}
+		out.Queues = append(out.Queues, q)
 	}
 	return out
 }
 
 // Series returns the run over time. Call it after Finish.
 func (r *Recorder) Series() *Series {
-	s := r.series.result(r.o.Queues)
+	s := r.series.result(r.o.Queues, r.o.Measured)
 	waits := r.perJob("").waits
 	for p := range 101 {
 		s.WaitQuantilesS = append(s.WaitQuantilesS, Percentile(waits, float64(p)))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -41,13 +42,59 @@ func (c *Card) Rows() []Row {
 		{"Jobs", "finish-time fairness, mean / worst", decimals(j.RhoMean, 2) + " / " + decimals(j.RhoWorst, 2)},
 		{"Jobs", "unfair (over 1.05)", percent(j.Unfair)},
 		{"Jobs", "deadlines met", deadlines(j)},
+		{groupUse, "held, as far as it was measured", c.use(func(u *UseFigures) string { return gpuHours(u.MeasuredGPUHours) })},
+		{groupUse, "of that really busy", c.use(func(u *UseFigures) string {
+			return percent(ratio(u.BusyGPUHours, u.MeasuredGPUHours)) + ", " + gpuHours(u.BusyGPUHours)
+		})},
+		{groupUse, "of that idle", c.use(func(u *UseFigures) string {
+			return percent(ratio(u.IdleGPUHours, u.MeasuredGPUHours)) + ", " + gpuHours(u.IdleGPUHours)
+		})},
+		{groupUse, "evicted for being idle / stayed", c.use(func(u *UseFigures) string { return fmt.Sprintf("%d / %d", u.IdleVictims, u.Withdrawn) })},
 		{"Preemption", "victims / tasks / GPUs", fmt.Sprintf("%d / %d / %s", c.Victims, c.VictimTasks, GPUs(c.VictimGPUs))},
 		{"Preemption", "work lost", decimals(c.LostGPUHours, 1) + " GPU-h"},
 	}
 }
 
+// groupUse is of the rows that are left out where nothing was measured.
+const groupUse = "Use of GPUs"
+
+func (c *Card) use(text func(*UseFigures) string) string {
+	if c.Use == nil {
+		return "-"
+	}
+	return text(c.Use)
+}
+
+func gpuHours(v float64) string { return decimals(v, 1) + " GPU-h" }
+
+// Line is one line of several scorecards side by side.
+type Line struct {
+	Group, Label string
+	Values       []string // of each card
+}
+
+// Lines are the rows of several cards, without those that none of them has measured.
+func Lines(cards []*Card) (out []Line) {
+	measured := slices.ContainsFunc(cards, func(c *Card) bool { return c.Use != nil })
+	for i, c := range cards {
+		for k, r := range c.Rows() {
+			if i == 0 {
+				out = append(out, Line{Group: r.Group, Label: r.Label})
+			}
+			out[k].Values = append(out[k].Values, r.Text)
+		}
+	}
+	return slices.DeleteFunc(out, func(l Line) bool { return l.Group == groupUse && !measured })
+}
+
 // QueueHeader names the columns of QueueRows.
-var QueueHeader = []string{"queue", "guaranteed", "max", "used", "at end", "ideal", "demand", "deficit", "jobs", "wait", "p99", "vs alone", "victims", "lost"}
+func (c *Card) QueueHeader() []string {
+	h := []string{"queue", "guaranteed", "max", "used", "at end", "ideal", "demand", "deficit", "jobs", "wait", "p99", "vs alone", "victims", "lost"}
+	if c.Use != nil {
+		h = slices.Insert(h, 4, "busy", "idle")
+	}
+	return h
+}
 
 // QueueRows is the per-queue table, one line a queue, as QueueHeader: GPUs,
 // GPU-hours and spans.
@@ -62,11 +109,15 @@ func (c *Card) QueueRows() [][]string {
 		if q.WaitVersusPrivate != nil {
 			alone = decimals(*q.WaitVersusPrivate, 2) + "x"
 		}
-		out = append(out, []string{
+		line := []string{
 			q.Name, GPUs(q.Guaranteed), limit, GPUs(q.Used), GPUs(q.UsedAtEnd), GPUs(q.Ideal), GPUs(q.Demand),
 			decimals(q.Deficit, 1), strconv.Itoa(q.Jobs.Count), Span(q.Jobs.WaitMean), Span(q.Jobs.WaitP99), alone,
 			strconv.FormatInt(q.Victims, 10), decimals(q.LostGPUHours, 1),
-		})
+		}
+		if c.Use != nil {
+			line = slices.Insert(line, 4, GPUs(ratio(q.Use.BusyGPUHours, c.WindowHours)), GPUs(ratio(q.Use.IdleGPUHours, c.WindowHours)))
+		}
+		out = append(out, line)
 	}
 	return out
 }
@@ -82,23 +133,12 @@ func Compare(w io.Writer, names []string, cards []*Card) error {
 		table = append(table, append([]string{""}, names...))
 	}
 	group := ""
-	rows := make([][]Row, len(cards))
-	for i, c := range cards {
-		rows[i] = c.Rows()
-	}
-	for k := range (&Card{}).Rows() {
-		if len(cards) == 0 {
-			break
+	for _, l := range Lines(cards) {
+		if l.Group != group {
+			group = l.Group
+			table = append(table, []string{strings.ToUpper(group)})
 		}
-		if g := rows[0][k].Group; g != group {
-			group = g
-			table = append(table, []string{strings.ToUpper(g)})
-		}
-		line := []string{"  " + rows[0][k].Label}
-		for i := range cards {
-			line = append(line, rows[i][k].Text)
-		}
-		table = append(table, line)
+		table = append(table, append([]string{"  " + l.Label}, l.Values...))
 	}
 	if err := writeTable(w, table); err != nil {
 		return err
@@ -111,7 +151,7 @@ func Compare(w io.Writer, names []string, cards []*Card) error {
 		if _, err := fmt.Fprintln(w, title); err != nil {
 			return err
 		}
-		if err := writeTable(w, append([][]string{QueueHeader}, c.QueueRows()...)); err != nil {
+		if err := writeTable(w, append([][]string{c.QueueHeader()}, c.QueueRows()...)); err != nil {
 			return err
 		}
 	}

@@ -65,6 +65,17 @@ func TestBadInputIsReportedWithPlaceCodeAndNothingIsReturned(t *testing.T) {
 		{"YAML with a list where a value belongs", yaml("muster: trace/v1\nnodes:\n  - node: [n]\n    gpus: 1\n"), []string{"trace.yaml:3:11 trace.syntax", "trace.yaml:3:11 trace.empty"}},
 		{"YAML that nests for ever", yaml("muster: trace/v1\nnodes: " + strings.Repeat("[", 5000)), []string{"trace.yaml:2:1 trace.syntax"}},
 		{"YAML with a count that would fill the memory", yaml("muster: trace/v1\nnodes:\n  - {node: n, gpus: 1, count: 99999999}\n"), []string{"trace.yaml:3:31 trace.overflow"}},
+		{
+			"YAML with patterns of use that are none", yaml("muster: trace/v1\nnodes:\n  - {node: n, gpus: 1}\njobs:\n  - job: a\n    queue: default\n    gpus_per_worker: 1\n    use: sleepy\n" +
+				"  - {job: b, queue: default, gpus_per_worker: 1, use: \"busy, idle\"}\n"),
+			[]string{"trace.yaml:8:10 trace.pattern", "trace.yaml:9:55 trace.pattern"},
+		},
+		{"a pattern in CSV that says nothing of the time after", set("jobs.csv", "job,queue,submit_s,gpus_per_worker,use\nj0,a,0,1,\"busy for 30s\"\n"), []string{"jobs.csv:2:10 trace.pattern"}},
+		{"idle for something that is no duration", set("queues.csv", "queue,idle_after,idle_grace\na,30,never\n"), []string{"queues.csv:2:3 trace.duration", "queues.csv:2:6 trace.duration"}},
+		{
+			"YAML with preemption of another kind", yaml("muster: trace/v1\nqueues:\n  - name: a\n    preemption: {idleAfter: 0s, delay: 1s}\n  - name: b\n    preemption: fence\n"),
+			[]string{"trace.yaml:4:33 trace.column", "trace.yaml:4:29 trace.duration", "trace.yaml:6:17 trace.syntax"},
+		},
 		{"SWF cut off in a row", map[string]string{"x.swf": "1 0 0 10 4 1 1 4 20 1 1 1 1 1 1 1 1 1\n2 5 0 10\n"}, []string{"x.swf:2:7 trace.columns"}},
 		{"SWF with a negative submit", map[string]string{"x.swf": "1 -5 0 10 4 1 1 4 20 1 1 1 1 1 1 1 1 1\n"}, []string{"x.swf:1:3 trace.negative"}},
 		{"SWF without jobs", map[string]string{"x.swf": "; MaxProcs: 8\n"}, []string{"x.swf trace.empty"}},

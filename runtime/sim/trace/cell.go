@@ -1,12 +1,15 @@
 package trace
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/musterhq/muster/builtin/amount"
 	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/gpuprobe/pattern"
 )
 
 // cell is one value of a file as it was written, and where.
@@ -130,6 +133,42 @@ func (p *Problems) boolean(r record, name string, def bool) bool {
 	}
 	p.at(c, CodeValue, fmt.Sprintf("%s: %q is neither true nor false", name, clip(c.text)), "write true or false")
 	return def
+}
+
+// pattern reads what GPUs do; absent gives the zero pattern.
+func (p *Problems) pattern(r record, name string) pattern.Pattern {
+	c, ok := r.cell(name)
+	if !ok {
+		return pattern.Pattern{}
+	}
+	use, err := pattern.Parse(c.text)
+	var wrong *pattern.Error
+	if errors.As(err, &wrong) {
+		p.at(c, CodePattern, fmt.Sprintf("%s: %q: %s", name, clip(wrong.Text), wrong.Why), wrong.Hint)
+	}
+	return use
+}
+
+// duration reads a duration with its unit; absent gives 0. Where it may be never, that
+// is -1.
+func (p *Problems) duration(r record, name string, mayBeNever bool) spec.Duration {
+	c, ok := r.cell(name)
+	if !ok {
+		return 0
+	}
+	if mayBeNever && c.text == "never" {
+		return -1
+	}
+	d, err := time.ParseDuration(c.text)
+	if err != nil || d <= 0 || d > maxSeconds*time.Second {
+		hint := "write 90s, 5m or 1h30m"
+		if mayBeNever {
+			hint += ", or never"
+		}
+		p.at(c, CodeDuration, fmt.Sprintf("%s: %q is not a duration above 0", c.name, clip(c.text)), hint)
+		return 0
+	}
+	return int64(d)
 }
 
 func text(r record, name string) string {

@@ -2,6 +2,7 @@ package trace
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -26,13 +27,13 @@ func TestTheDocumentationIsTrue(t *testing.T) {
 	if q := tr.Jobs[0].Queue; q != "root.research.llm" {
 		t.Errorf("the first job is in %s", q)
 	}
-	words := append(append([]string{}, jobColumns...), nodeColumns...)
+	words := slices.Concat(jobColumns, nodeColumns, queueColumns, idleKeys)
 	for _, f := range Formats() {
 		words = append(words, "`"+f.Name+"`")
 	}
 	for _, code := range []string{
 		CodeFile, CodeTruncated, CodeFormat, CodeSyntax, CodeColumns, CodeColumn, CodeNumber, CodeNegative,
-		CodeOverflow, CodeValue, CodeEmpty, CodeDuplicate, CodeUnknownQueue, CodeNotLeaf, CodeCycle,
+		CodeOverflow, CodeValue, CodeEmpty, CodeDuplicate, CodeUnknownQueue, CodeNotLeaf, CodeCycle, CodePattern, CodeDuration,
 	} {
 		words = append(words, "`"+code+"`")
 	}

@@ -39,6 +39,7 @@ func FuzzJobsCSV(f *testing.F) {
 
 func FuzzQueuesCSV(f *testing.F) {
 	f.Add([]byte(okQueues))
+	f.Add([]byte("queue,idle_after,idle_grace\na,30m,10s\nb,never,\n"))
 	f.Add([]byte("queue,parent\na,b\nb,a\n"))
 	f.Add([]byte("queue\nroot.x.a\nroot.x\nroot\n"))
 	fuzzParser(f, func(s source, ps *Problems) *Trace { return readCSV(&Trace{}, seedJobs, seedNodes, s, ps) })
@@ -46,6 +47,7 @@ func FuzzQueuesCSV(f *testing.F) {
 
 func FuzzYAML(f *testing.F) {
 	f.Add([]byte("muster: trace/v1\nnodes:\n  - {node: n, gpus: 4, count: 3}\nqueues:\n  - name: a\n    children:\n      - name: b\njobs:\n  - {job: j, queue: b, submit_s: 0, gpus_per_worker: 1, count: 5}\n"))
+	f.Add(useYAML)
 	f.Add([]byte("muster: &a trace/v1\nname: *a\njobs: null\n"))
 	f.Add([]byte("? - - x\n: {a: [}\n"))
 	fuzzParser(f, func(s source, ps *Problems) *Trace { return parseYAML(s, Options{}, ps) })

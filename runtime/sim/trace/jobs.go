@@ -13,7 +13,7 @@ import (
 var jobColumns = []string{
 	"job", "queue", "user", "submit_s", "workers", "gpus_per_worker", "cpu_milli", "memory_mib",
 	"duration_s", "declared_s", "priority", "min_workers", "gpu_types", "checkpoint_s", "notice_s",
-	"deadline_s", "preemptible", "restart_s", "warmup",
+	"deadline_s", "preemptible", "restart_s", "warmup", "use",
 }
 
 // nodeColumns are those of a node.
@@ -74,6 +74,7 @@ func readJob(r record, ps *Problems) Job {
 			Tasks:          []spec.TaskGroup{g},
 		},
 		Run:    ps.seconds(r, "duration_s"),
+		Use:    ps.pattern(r, "use"),
 		Warmup: ps.boolean(r, "warmup", false),
 	}
 }

@@ -22,6 +22,8 @@ const (
 	CodeUnknownQueue = "trace.unknown-queue" // no such queue
 	CodeNotLeaf      = "trace.not-leaf"      // jobs in a queue that has children
 	CodeCycle        = "trace.cycle"         // queues that are their own ancestors
+	CodePattern      = "trace.pattern"       // not a pattern of what GPUs do
+	CodeDuration     = "trace.duration"      // not a duration, as in 30m
 )
 
 // MaxProblems is how many problems are kept; the rest is only counted.

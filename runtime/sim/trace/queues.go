@@ -24,7 +24,7 @@ type queueSet struct {
 	byName map[string]*queueRow
 }
 
-var queueColumns = []string{"queue", "parent", "guaranteed", "max", "weight"}
+var queueColumns = []string{"queue", "parent", "guaranteed", "max", "weight", "idle_after", "idle_grace"}
 
 func readQueueRow(r record, ps *Problems) (queueRow, bool) {
 	id, ok := ps.require(r, "queue")
@@ -47,6 +47,8 @@ func readQueueRow(r record, ps *Problems) (queueRow, bool) {
 		row.queue.Max = spec.Resources{{Name: amount.GPUName, Amount: amount.Amount(m)}}
 	}
 	row.queue.Weight = ps.integer(r, "weight", 0, 0, maxCount)
+	row.queue.IdleAfter = ps.duration(r, "idle_after", true)
+	row.queue.IdleGrace = ps.duration(r, "idle_grace", false)
 	return row, true
 }
 

@@ -81,7 +81,7 @@ func TestThePromisesNameEveryQueueAndNeverMoreThanThePool(t *testing.T) {
 	for _, c := range []struct {
 		tr      *Trace
 		promise []Interval
-	}{{Talk1(), Talk1Promise()}, {Talk2(), Talk2Promise()}} {
+	}{{Talk1(), Talk1Promise()}, {Talk2(), Talk2Promise()}, {Use(), UsePromise()}} {
 		at := c.tr.Start
 		for _, iv := range c.promise {
 			var sum amount.Amount

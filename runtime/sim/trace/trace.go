@@ -14,6 +14,7 @@ import (
 
 	"github.com/musterhq/muster/builtin/amount"
 	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/gpuprobe/pattern"
 )
 
 // Trace is a workload that the simulator can play.
@@ -42,6 +43,9 @@ type Job struct {
 	spec.Job
 	// Run is the true run time, without restarts and waiting; 0 runs for ever.
 	Run spec.Duration
+	// Use is what the GPUs of each task really do, from the start of the job on; of the
+	// zero pattern nobody knows, as on nodes without a probe.
+	Use pattern.Pattern
 	// Warmup jobs load the cluster but do not count in any per-job metric.
 	Warmup bool
 }
@@ -64,6 +68,23 @@ func (t *Trace) MilliGPUs() amount.Amount {
 		sum = sum.Add(a)
 	}
 	return sum
+}
+
+// Measured says whether it is known of any job what its GPUs do.
+func (t *Trace) Measured() bool {
+	return slices.ContainsFunc(t.Jobs, func(j Job) bool { return !j.Use.IsZero() })
+}
+
+// Unmeasured returns the same workload on nodes without probes: of no job it is known
+// what its GPUs do.
+func (t *Trace) Unmeasured() *Trace {
+	out := *t
+	out.Jobs = slices.Clone(t.Jobs)
+	for i := range out.Jobs {
+		out.Jobs[i].Use = pattern.Pattern{}
+	}
+	out.Notes = append(slices.Clone(t.Notes), "no probes: what GPUs do is not known")
+	return &out
 }
 
 // Leaf is a queue without children, with its full path and its GPU amounts.

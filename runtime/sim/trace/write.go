@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/musterhq/muster/builtin/amount"
 	"github.com/musterhq/muster/builtin/spec"
@@ -37,15 +38,24 @@ func WriteCSV(dir string, t *Trace) error {
 		nodes = append(nodes, nodeFields(&t.Nodes[i]))
 	}
 	walkQueues(t.Queues.Root, "", func(q *spec.Queue, path, parent string) {
-		queues = append(queues, append([]field{{"queue", path}, {"parent", parent}}, quotaFields(q)...))
+		queues = append(queues, slices.Concat([]field{{"queue", path}, {"parent", parent}}, quotaFields(q), idleFields("idle_after", "idle_grace", q)))
 	})
 	for i := range t.Jobs {
 		jobs = append(jobs, jobFields(&t.Jobs[i]))
 	}
 	return errors.Join(
 		writeTable(filepath.Join(dir, "nodes.csv"), nodeColumns, nodes),
-		writeTable(filepath.Join(dir, "queues.csv"), queueColumns, queues),
-		writeTable(filepath.Join(dir, "jobs.csv"), jobColumns, jobs))
+		writeTable(filepath.Join(dir, "queues.csv"), without(queueColumns, queues, "idle_after", "idle_grace"), queues),
+		writeTable(filepath.Join(dir, "jobs.csv"), without(jobColumns, jobs, "use"), jobs))
+}
+
+// without leaves out those of some columns in which no row has a value.
+func without(columns []string, rows [][]field, rare ...string) []string {
+	return slices.DeleteFunc(slices.Clone(columns), func(c string) bool {
+		return slices.Contains(rare, c) && !slices.ContainsFunc(rows, func(row []field) bool {
+			return slices.ContainsFunc(row, func(f field) bool { return f.name == c && f.value != "" })
+		})
+	})
 }
 
 func writeTable(path string, columns []string, rows [][]field) (err error) {
@@ -60,7 +70,9 @@ func writeTable(path string, columns []string, rows [][]field) (err error) {
 	for _, fields := range rows {
 		clear(row)
 		for _, v := range fields {
-			row[slices.Index(columns, v.name)] = v.value
+			if i := slices.Index(columns, v.name); i >= 0 {
+				row[i] = v.value
+			}
 		}
 		_ = w.Write(row)
 	}
@@ -108,6 +120,13 @@ func WriteYAML(w io.Writer, t *Trace) error {
 
 func writeYAMLQueue(b *bufio.Writer, q *spec.Queue, indent string) {
 	writeEntry(b, indent, append([]field{{"name", q.Name}}, quotaFields(q)...))
+	lead := indent + "  preemption:\n"
+	for _, f := range idleFields("idleAfter", "idleGrace", q) {
+		if f.value != "" {
+			_, _ = b.WriteString(lead + indent + "    " + f.name + ": " + f.value + "\n")
+			lead = ""
+		}
+	}
 	if len(q.Children) == 0 {
 		return
 	}
@@ -131,7 +150,7 @@ func writeEntry(b *bufio.Writer, indent string, fields []field) {
 // booleans are written plain.
 func yamlScalar(f field) string {
 	switch f.name {
-	case "job", "queue", "user", "node", "gpu_type", "gpu_types", "name":
+	case "job", "queue", "user", "node", "gpu_type", "gpu_types", "name", "use":
 		return yamlText(f.value)
 	}
 	return f.value
@@ -191,6 +210,10 @@ func quotaFields(q *spec.Queue) []field {
 	return []field{{"guaranteed", gpus(q.Guaranteed, true)}, {"max", gpus(q.Max, true)}, {"weight", positive(q.Weight)}}
 }
 
+func idleFields(after, grace string, q *spec.Queue) []field {
+	return []field{{after, durationText(q.IdleAfter)}, {grace, durationText(q.IdleGrace)}}
+}
+
 func jobFields(j *Job) []field {
 	g := &j.Tasks[0]
 	f := []field{
@@ -221,7 +244,7 @@ func jobFields(j *Job) []field {
 	if j.Warmup {
 		f = append(f, field{"warmup", "true"})
 	}
-	return f
+	return append(f, field{"use", j.Use.String()})
 }
 
 func otherResources(r spec.Resources) []field {
@@ -251,6 +274,17 @@ func optional(d spec.Duration) string {
 		return ""
 	}
 	return seconds(d)
+}
+
+// durationText is a duration with its unit, or never.
+func durationText(d spec.Duration) string {
+	switch {
+	case d < 0:
+		return "never"
+	case d == 0:
+		return ""
+	}
+	return time.Duration(d).String()
 }
 
 func positive(n int64) string {

@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/gpuprobe/pattern"
 )
 
 // same compares what both forms can say.
@@ -33,7 +34,7 @@ func fromYAML(t interface{ Fatalf(string, ...any) }, text []byte) *Trace {
 
 func TestEveryKindOfTraceComesBackFromYAMLAndCSV(t *testing.T) {
 	for _, tr := range []*Trace{
-		Talk1(), Talk2(),
+		Talk1(), Talk2(), Use(),
 		mustLoad(t, shared(t, "shockwave-tacc32/jobs_120_with_published_results.csv.gz"), Options{}),
 		mustLoad(t, shared(t, "openb-2023/openb_pod_list_cpu0.csv.gz"), Options{}),
 	} {
@@ -66,6 +67,8 @@ func TestAnyTraceComesBackFromYAML(t *testing.T) {
 			root.Children = append(root.Children, &spec.Queue{
 				Name: fmt.Sprintf("q%d", i), Weight: rapid.Int64Range(0, 5).Draw(rt, "weight"),
 				Guaranteed: spec.Resources{{Name: "nvidia.com/gpu", Amount: 1500}},
+				IdleAfter:  rapid.SampledFrom([]spec.Duration{0, -1, 90 * spec.Second, hour}).Draw(rt, "idle after"),
+				IdleGrace:  rapid.SampledFrom([]spec.Duration{0, 1, 10 * spec.Second}).Draw(rt, "idle grace"),
 			})
 		}
 		for i := range rapid.IntRange(1, 5).Draw(rt, "nodes") {
@@ -93,11 +96,20 @@ func drawJob(rt *rapid.T, id string, users []string) Job {
 		Name: "worker", Size: size, Min: rapid.Int64Range(0, size).Draw(rt, "min"),
 		Request: resources(rapid.Int64Range(1, 1000).Draw(rt, "gpu"), rapid.Int64Range(0, maxCPU).Draw(rt, "cpu"), rapid.Int64Range(0, maxMiB).Draw(rt, "mem")),
 	}
-	return Job{Run: d("run"), Warmup: rapid.Bool().Draw(rt, "warm"), Job: spec.Job{
+	return Job{Run: d("run"), Use: drawUse(rt), Warmup: rapid.Bool().Draw(rt, "warm"), Job: spec.Job{
 		ID: id, Queue: "root.q0", User: rapid.SampledFrom(users).Draw(rt, "user"), Submit: d("submit"), Duration: d("declared"), Deadline: d("deadline"),
 		Notice: d("notice"), CheckpointEvery: d("checkpoint"), RestartCost: d("restart"), NonPreemptible: rapid.Bool().Draw(rt, "np"),
 		Priority: rapid.Int64Range(-5, 5).Draw(rt, "priority"), Tasks: []spec.TaskGroup{g},
 	}}
+}
+
+func drawUse(rt *rapid.T) pattern.Pattern {
+	texts := []string{"", "busy", "idle", "busy for 30s, idle", "duty=2ms/20s", " train=0.9/1m for 5m,hang for 1s , repeat "}
+	p, err := pattern.Parse(rapid.SampledFrom(texts).Draw(rt, "use"))
+	if err != nil {
+		return pattern.Pattern{}
+	}
+	return p
 }
 
 func TestATraceOfSeveralTaskGroupsIsNotWrittenWrong(t *testing.T) {

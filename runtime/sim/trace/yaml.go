@@ -23,7 +23,8 @@ const (
 
 var (
 	topKeys   = []string{"muster", "name", "end_s", "static", "nodes", "queues", "jobs"}
-	queueKeys = []string{"name", "guaranteed", "max", "weight", "children"}
+	queueKeys = []string{"name", "guaranteed", "max", "weight", "preemption", "children"}
+	idleKeys  = []string{"idleAfter", "idleGrace"} // of preemption, as in queues.yaml
 	nodeKeys  = append([]string{"count"}, nodeColumns...)
 	jobKeys   = append([]string{"count"}, jobColumns...)
 )
@@ -65,6 +66,8 @@ func yamlQueues(list []*mapping, parent string, depth int, ps *Problems) []queue
 	var rows []queueRow
 	for _, m := range list {
 		m.check(queueKeys)
+		preemption := m.sub("preemption")
+		preemption.check(idleKeys)
 		name, ok := ps.require(m, "name")
 		if !ok {
 			continue
@@ -74,7 +77,7 @@ func yamlQueues(list []*mapping, parent string, depth int, ps *Problems) []queue
 			continue
 		}
 		path := strings.TrimPrefix(parent+"."+name.text, ".")
-		row, ok := readQueueRow(queueMapping{m, path, parent}, ps)
+		row, ok := readQueueRow(queueMapping{m, preemption, path, parent}, ps)
 		if ok {
 			rows = append(rows, row)
 		}
@@ -86,6 +89,7 @@ func yamlQueues(list []*mapping, parent string, depth int, ps *Problems) []queue
 // queueMapping gives a nested queue the columns that a flat one has.
 type queueMapping struct {
 	*mapping
+	preemption   *mapping
 	path, parent string
 }
 
@@ -99,6 +103,10 @@ func (m queueMapping) cell(name string) (cell, bool) {
 		c, _ := m.mapping.cell("name")
 		c.text = m.parent
 		return c, m.parent != ""
+	case "idle_after":
+		return m.preemption.cell("idleAfter")
+	case "idle_grace":
+		return m.preemption.cell("idleGrace")
 	}
 	return m.mapping.cell(name)
 }
@@ -249,6 +257,22 @@ func (m *mapping) cell(name string) (cell, bool) {
 		return c, false
 	}
 	return c, c.text != ""
+}
+
+// sub is the mapping that is a value; absent is one without keys.
+func (m *mapping) sub(name string) *mapping {
+	none := &mapping{ps: m.ps, file: m.file, line: m.line, col: m.col}
+	n, ok := m.value(name)
+	if !ok {
+		return none
+	}
+	if _, null := n.(*ast.NullNode); null {
+		return none
+	}
+	if e := newMapping(m.file, n, m.ps); e != nil {
+		return e
+	}
+	return none
 }
 
 // list returns the mappings of a sequence; absent is empty.

@@ -19,7 +19,7 @@ import (
 // aboutTraces is the part of the help that says what a TRACE is.
 const aboutTraces = `
 TRACE is a file or folder, plain or gzip, in one of the formats of --format, or
-talk1 or talk2, the two stories of the demo.`
+talk1, talk2 or use, the stories of the demo.`
 
 type runFlags struct {
 	traceFlags

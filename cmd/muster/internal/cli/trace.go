@@ -57,13 +57,15 @@ func (t *traceFlags) addPool(c *cobra.Command) {
 	c.MarkFlagsMutuallyExclusive("pooled", "partitioned")
 }
 
-// load reads a trace: talk1 and talk2 are the program's own, anything else a path.
+// load reads a trace: talk1, talk2 and use are the program's own, anything else a path.
 func (t *traceFlags) load(path string) (*trace.Trace, error) {
 	switch path {
 	case "talk1":
 		return trace.Talk1(), nil
 	case "talk2":
 		return trace.Talk2(), nil
+	case "use":
+		return trace.Use(), nil
 	}
 	return trace.Load(path, t.o)
 }

@@ -1,7 +1,7 @@
-// Package demo plays two small stories on the simulated cluster for people who
-// see Muster for the first time: the real core decides, policies in Wasm order the
-// jobs, one of them is swapped for another while everything runs, and at the end
-// each promise is checked against what happened at every moment.
+// Package demo plays small stories on the simulated cluster for people who see Muster
+// for the first time: the real core decides, policies in Wasm order the jobs, one of
+// them is swapped for another while everything runs, probes tell what GPUs really do, and
+// at the end each promise is checked against what happened at every moment.
 package demo
 
 import (
@@ -35,10 +35,12 @@ type Options struct {
 	// WithoutPreemption breaks the promise on purpose: borrowed GPUs do not come
 	// back. It is there to show that the demo notices.
 	WithoutPreemption bool
+	// WithoutProbes likewise: nobody knows what GPUs really do.
+	WithoutProbes bool
 }
 
 // Names of the stories, in the order of playing.
-func Names() []string { return []string{"two", "five"} }
+func Names() []string { return []string{"two", "five", "use"} }
 
 // Run plays the stories and reports whether every promise was kept. It returns
 // early, with ctx's error, when ctx ends.
@@ -68,11 +70,11 @@ func Run(ctx context.Context, o Options) (kept bool, err error) {
 	return kept, nil
 }
 
-// Orders are the job orders of a story: the first one decides until the swap, the next
-// one from then on.
+// Orders are the job orders of a story: the first one decides until the swap, if there
+// is one, the next one from then on.
 type Orders interface {
 	// Begin makes the first one decide in a loop, beside the rest of a set.
-	Begin(ctx context.Context, l *loop.Loop, rest cycle.Set) (policies.Info, error)
+	Begin(ctx context.Context, l *loop.Loop, rest cycle.Set, swaps bool) (policies.Info, error)
 	// Swap makes the next one decide from the next cycle on.
 	Swap(ctx context.Context) (policies.Info, error)
 	// End frees both.
@@ -84,17 +86,23 @@ func play(ctx context.Context, s *story, o Options) (kept bool, err error) {
 	if o.WithoutPreemption {
 		s.disablePreemption()
 	}
+	if o.WithoutProbes {
+		s.trace = s.trace.Unmeasured()
+	}
 	p := newPlayer(ctx, s, o)
 	defer p.view.close()
 	defer func() { err = errors.Join(err, o.Orders.End()) }()
 	// The end is left out: what was promised holds until then, not at it.
 	end := s.trace.End
-	res, err := sim.Run(ctx, s.trace, sim.Options{
+	run := sim.Options{
 		Set:   s.rest(),
-		Began: func(l *loop.Loop) (err error) { s.first, err = o.Orders.Begin(ctx, l, s.rest()); return err },
-		Swaps: []sim.Swap{{At: s.swapAt, Note: "swap", Do: func() (err error) { s.next, err = o.Orders.Swap(ctx); return err }}},
-		Until: end, Observe: p.observe,
-	})
+		Began: func(l *loop.Loop) (err error) { s.first, err = o.Orders.Begin(ctx, l, s.rest(), s.swaps()); return err },
+		Until: end, Observe: p.observe, Measured: p.look,
+	}
+	if s.swaps() {
+		run.Swaps = []sim.Swap{{At: s.swapAt, Note: "swap", Do: func() (err error) { s.next, err = o.Orders.Swap(ctx); return err }}}
+	}
+	res, err := sim.Run(ctx, s.trace, run)
 	if err != nil {
 		return false, err
 	}

@@ -64,7 +64,7 @@ func orders(t *testing.T) *inHand {
 	return &inHand{first: builtin(t, "fifo", "fifo"), next: builtin(t, "fair", "fair-order")}
 }
 
-func (h *inHand) Begin(_ context.Context, l *loop.Loop, rest cycle.Set) (policies.Info, error) {
+func (h *inHand) Begin(_ context.Context, l *loop.Loop, rest cycle.Set, _ bool) (policies.Info, error) {
 	h.loop, h.rest = l, rest
 	return h.use(h.first), nil
 }
@@ -83,8 +83,13 @@ func (h *inHand) use(p policies.Policy) policies.Info {
 // played plays the two-queue story after a change to it.
 func played(t *testing.T, change func(*story)) (kept bool, text string) {
 	t.Helper()
+	return playedStory(t, "two", change)
+}
+
+func playedStory(t *testing.T, name string, change func(*story)) (kept bool, text string) {
+	t.Helper()
 	var out bytes.Buffer
-	s, err := storyNamed("two", built(t))
+	s, err := storyNamed(name, built(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,9 +181,14 @@ func TestWhenInterruptedTheDemoEndsWithoutVerdict(t *testing.T) {
 // written and the lines of the last picture.
 func onScreen(t *testing.T, width, height int, color bool) (all string, last []string) {
 	t.Helper()
+	return storyOnScreen(t, "two", width, height, color)
+}
+
+func storyOnScreen(t *testing.T, name string, width, height int, color bool) (all string, last []string) {
+	t.Helper()
 	var out bytes.Buffer
 	kept, err := Run(t.Context(), Options{
-		Out: &out, Policies: built(t), Orders: orders(t), Stories: []string{"two"}, Fast: true, Color: color,
+		Out: &out, Policies: built(t), Orders: orders(t), Stories: []string{name}, Fast: true, Color: color,
 		Size: func() (int, int) { return width, height },
 	})
 	if err != nil || !kept {
@@ -192,18 +202,20 @@ func onScreen(t *testing.T, width, height int, color bool) (all string, last []s
 var escapes = regexp.MustCompile("\x1b\\[[0-9;?]*[A-Za-z]")
 
 func TestThePictureFitsItsTerminalAndLeavesItAsItWas(t *testing.T) {
-	for _, size := range [][2]int{{72, 22}, {80, 24}, {100, 30}, {300, 80}} {
-		all, last := onScreen(t, size[0], size[1], true)
-		if len(last) >= size[1] {
-			t.Errorf("%v: %d lines", size, len(last))
-		}
-		for _, l := range last {
-			if n := len([]rune(escapes.ReplaceAllString(l, ""))); n >= size[0] {
-				t.Errorf("%v: a line of %d: %q", size, n, l)
+	for _, story := range []string{"two", "use"} {
+		for _, size := range [][2]int{{72, 22}, {80, 24}, {100, 30}, {300, 80}} {
+			all, last := storyOnScreen(t, story, size[0], size[1], true)
+			if len(last) >= size[1] {
+				t.Errorf("%s, %v: %d lines", story, size, len(last))
 			}
-		}
-		if strings.Count(all, "\x1b[?25l") != 1 || strings.Count(all, "\x1b[?25h") != 1 {
-			t.Errorf("%v: the cursor is not hidden once and shown once", size)
+			for _, l := range last {
+				if n := len([]rune(escapes.ReplaceAllString(l, ""))); n >= size[0] {
+					t.Errorf("%s, %v: a line of %d: %q", story, size, n, l)
+				}
+			}
+			if strings.Count(all, "\x1b[?25l") != 1 || strings.Count(all, "\x1b[?25h") != 1 {
+				t.Errorf("%s, %v: the cursor is not hidden once and shown once", story, size)
+			}
 		}
 	}
 }

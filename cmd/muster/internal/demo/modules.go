@@ -25,7 +25,7 @@ type Modules struct {
 }
 
 // Begin loads the first one into the loop, and the next one in the background.
-func (m *Modules) Begin(ctx context.Context, l *loop.Loop, rest cycle.Set) (policies.Info, error) {
+func (m *Modules) Begin(ctx context.Context, l *loop.Loop, rest cycle.Set, swaps bool) (policies.Info, error) {
 	life := m.Life
 	life.Swap = reload.Into(l.Swap, rest)
 	manager, err := reload.New(life)
@@ -34,9 +34,9 @@ func (m *Modules) Begin(ctx context.Context, l *loop.Loop, rest cycle.Set) (poli
 	}
 	m.manager, m.loaded = manager, make(chan error, 1)
 	v, err := manager.Load(ctx, wantedAs(RoleOrder, m.First))
-	if err != nil {
+	if err != nil || !swaps {
 		close(m.loaded)
-		return policies.Info{}, err
+		return infoOf(v), err
 	}
 	go func() {
 		s := wantedAs(RoleOrder+"-next", m.Next)

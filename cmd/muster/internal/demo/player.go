@@ -21,12 +21,18 @@ type state struct {
 	now      spec.Time
 	capacity amount.Amount
 	queues   []queueState
-	evicted  int // since the beginning
+	evicted  int        // since the beginning; who is under notice is not yet
+	jobs     []jobState // that have come; of a story that shows them
 }
 
 type queueState struct {
-	guaranteed, max, used, demand amount.Amount
-	waiting                       int // jobs
+	guaranteed, max, demand amount.Amount
+	used                    amount.Amount // by what runs, victims under notice too
+	waiting                 int           // jobs
+	// busy is what of used really computes, idle what does nothing; unknown where
+	// nobody can tell of some of it.
+	busy, idle amount.Amount
+	unknown    bool
 }
 
 // borrowed is what the queue holds above its guarantee.
@@ -42,7 +48,7 @@ type player struct {
 
 	began  bool
 	now    state
-	told   int // beats told
+	beat   int // the next to be told
 	orders []orderUse
 	calls  map[string]*plan.PolicyUse // by kind
 
@@ -51,6 +57,12 @@ type player struct {
 	freed      amount.Amount
 	evicted    []int
 	firstStart []string
+	ousted     []string // evicted at once
+	gone       []string // evicted when their time was over
+	told       []string // that they are to go
+	stayed     []string // who were to go
+
+	evictedAt map[string]spec.Time
 
 	started                map[string]bool
 	beforeSwap, sinceStart []spec.Duration // waits of the jobs that started
@@ -63,7 +75,7 @@ type orderUse struct {
 }
 
 func newPlayer(ctx context.Context, s *story, o Options) *player {
-	p := &player{ctx: ctx, story: s, view: newView(o), pace: newPace(ctx, o, s), calls: map[string]*plan.PolicyUse{}, started: map[string]bool{}}
+	p := &player{ctx: ctx, story: s, view: newView(o), pace: newPace(ctx, o, s), calls: map[string]*plan.PolicyUse{}, started: map[string]bool{}, evictedAt: map[string]spec.Time{}}
 	p.now.queues = make([]queueState, len(s.names))
 	p.forget()
 	p.view.open(p)
@@ -73,29 +85,55 @@ func newPlayer(ctx context.Context, s *story, o Options) *player {
 func (p *player) forget() {
 	n := len(p.story.names)
 	p.freed, p.evicted, p.firstStart = 0, make([]int, n), make([]string, n)
+	p.ousted, p.gone, p.told, p.stayed = nil, nil, nil, nil
 }
 
 // observe takes in one cycle. Several cycles may belong to one instant: only the
 // last state of an instant lasts.
 func (p *player) observe(o sim.Observation) {
-	if p.began && o.Now > p.now.now {
-		p.settle(o.Now)
-	}
-	p.began = true
-	p.now.now = o.Now
-	p.now.capacity = o.World.Quota.Capacity()[amount.GPU]
-	for i, l := range p.story.trace.Leaves() {
-		if q, ok := o.World.Quota.Lookup(l.Path); ok {
-			p.now.queues[i] = queueOf(o.World, q)
-		}
-	}
+	p.look(o.Now, o.World)
 	p.count(o)
+	p.lookAtJobs(o.Now, o.World) // once more: who was evicted is known now
 }
 
-func queueOf(w *world.World, q quota.Q) queueState {
+// look takes in the state of an instant.
+func (p *player) look(now spec.Time, w *world.World) {
+	if p.began && now > p.now.now {
+		p.settle(now)
+	}
+	p.began = true
+	p.now.now = now
+	p.now.capacity = w.Quota.Capacity()[amount.GPU]
+	running := make([]queueState, len(w.Quota.Queues))
+	w.EachPlaced(func(t *world.Task) { running[t.Job.Queue].add(w, t, now) })
+	for i, l := range p.story.trace.Leaves() {
+		if q, ok := w.Quota.Lookup(l.Path); ok {
+			p.now.queues[i] = queueOf(w, q, running[q])
+		}
+	}
+	p.lookAtJobs(now, w)
+}
+
+// add counts a task if it runs.
+func (s *queueState) add(w *world.World, t *world.Task, now spec.Time) {
+	if t.State != world.Bound && t.State != world.Releasing {
+		return
+	}
+	gpus := w.GPUs(t)
+	s.used = s.used.Add(gpus)
+	busy, idle, ok := w.UseOf(t, now)
+	s.unknown = s.unknown || !ok
+	s.busy = s.busy.Add(gpus.Scale(amount.Amount(busy), amount.Amount(amount.One)))
+	if idle > 0 {
+		s.idle = s.idle.Add(gpus)
+	}
+}
+
+// queueOf is the state of a queue of which it is known what runs.
+func queueOf(w *world.World, q quota.Q, s queueState) queueState {
 	t := w.Quota
-	s := queueState{guaranteed: t.Guaranteed(q)[amount.GPU], max: t.MaxOf(quota.Account(q))[amount.GPU], used: t.Used(quota.Account(q))[amount.GPU]}
-	s.demand = s.used
+	s.guaranteed, s.max = t.Guaranteed(q)[amount.GPU], t.MaxOf(quota.Account(q))[amount.GPU]
+	s.demand = t.Used(quota.Account(q))[amount.GPU]
 	for _, j := range w.PendingIn(q) {
 		if j.Waiting == 0 {
 			continue
@@ -113,9 +151,21 @@ func queueOf(w *world.World, q quota.Q) queueState {
 // count keeps what the beats tell: victims, starts, and who decided.
 func (p *player) count(o sim.Observation) {
 	for _, e := range o.Plan.Evictions {
+		if e.Notify {
+			p.told = append(p.told, e.Job)
+			continue
+		}
 		p.now.evicted++
 		p.freed = p.freed.Add(amount.Amount(e.GPUs))
 		p.evicted[p.leaf(e.Queue)]++
+		p.ousted, p.evictedAt[e.Job] = append(p.ousted, e.Job), o.Now
+	}
+	for _, e := range o.Plan.Ends {
+		p.now.evicted++
+		p.gone, p.evictedAt[e.Job] = append(p.gone, e.Job), o.Now
+	}
+	for _, e := range o.Plan.Stays {
+		p.stayed = append(p.stayed, e.Job)
 	}
 	for _, b := range o.Plan.Binds {
 		p.start(o, b.Job)
@@ -178,18 +228,18 @@ func (p *player) settle(until spec.Time) {
 		promise.hold(&p.now, until)
 	}
 	p.tell(p.now.now)
-	for p.told < len(p.story.beats) && p.story.beats[p.told].at < until {
-		p.pass(p.story.beats[p.told].at)
-		p.tell(p.story.beats[p.told].at)
+	for p.beat < len(p.story.beats) && p.story.beats[p.beat].at < until {
+		p.pass(p.story.beats[p.beat].at)
+		p.tell(p.story.beats[p.beat].at)
 	}
 	p.pass(until)
 }
 
 // tell says the beats that are due.
 func (p *player) tell(now spec.Time) {
-	for p.told < len(p.story.beats) && p.story.beats[p.told].at <= now {
-		b := p.story.beats[p.told]
-		p.told++
+	for p.beat < len(p.story.beats) && p.story.beats[p.beat].at <= now {
+		b := p.story.beats[p.beat]
+		p.beat++
 		p.view.say(p, b.at, b.say(p))
 		p.pace.pause(func() { p.view.draw(p, b.at) })
 		p.forget()

@@ -75,7 +75,13 @@ func (v *screen) draw(p *player, at spec.Time) {
 func (v *screen) picture(p *player, at spec.Time) []string {
 	lines := []string{"", v.title(p, at), v.clockBar(p, at), ""}
 	lines = append(lines, v.queueLines(p)...)
-	lines = append(lines, v.paint(dim, fmt.Sprintf("%7s█ its own   ▒ borrowed   │ guaranteed   ] max", "")), "")
+	legend := "█ its own   ▒ borrowed   │ guaranteed   ] max"
+	if p.story.measured {
+		legend = "█ its own   ▒ borrowed   ▁ idle   │ guaranteed   ] max"
+	}
+	lines = append(lines, v.paint(dim, v.margin(p)+legend))
+	lines = append(lines, v.jobLines(p)...)
+	lines = append(lines, "")
 	for i, l := range p.policyLines() {
 		head := " Wasm  "
 		if i > 0 {
@@ -112,19 +118,58 @@ func (v *screen) clockBar(p *player, at spec.Time) string {
 // columns right of the bars.
 const columns = "  used  guar.   max  jobs waiting"
 
+// margin is as wide as the names left of the bars.
+func (v *screen) margin(p *player) string { return strings.Repeat(" ", 1+p.story.nameWidth()) }
+
 func (v *screen) queueLines(p *player) []string {
-	s := &p.now
-	cells := v.width - 7 - 2 - len(columns)
-	var used amount.Amount
-	head := fmt.Sprintf("%-7s%-*s%s", "", cells+2, "GPUs", columns)
-	out := []string{v.paint(dim, head)}
-	for i, q := range s.queues {
-		used = used.Add(q.used)
-		numbers := fmt.Sprintf("%6s%7s%6s%14d", gpus(q.used), gpus(q.guaranteed), gpus(q.max), q.waiting)
-		out = append(out, " "+v.paint(bold, fmt.Sprintf("%-6s", p.story.names[i]))+bar(q, s.capacity, cells, v.brush)+numbers)
+	s, heads := &p.now, columns
+	if p.story.measured {
+		heads = "  busy" + columns
 	}
-	return append(out, fmt.Sprintf("%7sin use %s of %s GPUs (%d %%), evicted so far %d jobs", "",
-		gpus(used), gpus(s.capacity), percentOf(int64(used), int64(s.capacity)), s.evicted))
+	cells := v.width - len(v.margin(p)) - 2 - len(heads)
+	var used, busy amount.Amount
+	out := []string{v.paint(dim, fmt.Sprintf("%s%-*s%s", v.margin(p), cells+2, "GPUs", heads))}
+	for i, q := range s.queues {
+		used, busy = used.Add(q.used), busy.Add(q.busy)
+		numbers := fmt.Sprintf("%6s%7s%6s%14d", gpus(q.used), gpus(q.guaranteed), gpus(q.max), q.waiting)
+		if p.story.measured {
+			numbers = fmt.Sprintf("%6s", q.busyText()) + numbers
+		}
+		name := fmt.Sprintf("%-*s", p.story.nameWidth(), p.story.names[i])
+		out = append(out, " "+v.paint(bold, name)+bar(q, s.capacity, cells, v.brush)+numbers)
+	}
+	really := ""
+	if p.story.measured {
+		really = fmt.Sprintf(", %s busy", gpus(busy))
+	}
+	return append(out, fmt.Sprintf("%sin use %s of %s GPUs (%d %%)%s, evicted so far %d jobs", v.margin(p),
+		gpus(used), gpus(s.capacity), percentOf(int64(used), int64(s.capacity)), really, s.evicted))
+}
+
+// jobLines are the jobs of each queue below each other, where they are few enough.
+func (v *screen) jobLines(p *player) []string {
+	if !p.story.measured {
+		return nil
+	}
+	columns, longest := make([][]string, len(p.story.names)), 0
+	for _, j := range p.now.jobs {
+		columns[j.queue] = append(columns[j.queue], fmt.Sprintf("%-13s %s", j.id, j.does()))
+		longest = max(longest, len(columns[j.queue]))
+	}
+	width := (v.width - len(v.margin(p))) / len(columns)
+	out := []string{""}
+	for i := range longest {
+		line := v.margin(p)
+		for _, c := range columns {
+			text := ""
+			if i < len(c) {
+				text = clip(c[i], width-2)
+			}
+			line += fmt.Sprintf("%-*s", width, text)
+		}
+		out = append(out, strings.TrimRight(line, " "))
+	}
+	return out
 }
 
 // sentences are the last ones told that fit, the newest one bright.

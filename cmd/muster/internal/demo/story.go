@@ -35,13 +35,16 @@ const (
 type story struct {
 	number, title string
 	trace         *trace.Trace
-	names         []string // of the leaf queues, as people call them
-	swapAt        spec.Time
+	names         []string  // of the leaf queues, as people call them
+	swapAt        spec.Time // of the job order; 0 is never
 	policies      Policies
 	first, next   policies.Info // the job orders, as soon as they decide
 	beats         []beat
 	promises      []*promise
+	measured      bool // it is about what GPUs really do: that is shown, and of each job
 }
+
+func (s *story) swaps() bool { return s.swapAt > 0 }
 
 // beat is a sentence that is told once the cluster has answered to what happens at
 // that moment.
@@ -57,6 +60,8 @@ func storyNamed(name string, o Policies) (*story, error) {
 		s = twoQueues(o)
 	case "five":
 		s = fiveQueues(o)
+	case "use":
+		s = realUse(o)
 	default:
 		return nil, fmt.Errorf("there is no story %q", name)
 	}

@@ -29,10 +29,11 @@ func (p *player) verdict(res *sim.Result) bool {
 		ok, failure := promise.kept()
 		line(ok, clock(promise.from)+"-"+clock(promise.to), promise.text, failure)
 	}
-	swap := clock(p.story.swapAt)
-	ok, failure := p.swapped()
-	line(ok, swap, fmt.Sprintf("%s orders jobs until the swap, then %s; no cycle used both",
-		p.story.first.Name, p.story.next.Name), failure)
+	if p.story.swaps() {
+		ok, failure := p.swapped()
+		line(ok, clock(p.story.swapAt), fmt.Sprintf("%s orders jobs until the swap, then %s; no cycle used both",
+			p.story.first.Name, p.story.next.Name), failure)
+	}
 	calls, failure := answered(res.Policies)
 	line(failure == "", "always", fmt.Sprintf("the Wasm policies answered all of their %d calls themselves", calls), failure)
 	if len(res.Refused) > 0 {
@@ -45,9 +46,17 @@ func (p *player) verdict(res *sim.Result) bool {
 // table is what each queue holds at the end of the story.
 func (p *player) table(out io.Writer) {
 	fmt.Fprintf(out, "\nAt the end of the story (%s h), in GPUs:\n", clock(p.story.trace.End))
-	fmt.Fprintf(out, "  %-6s %10s %6s %6s\n", "queue", "guaranteed", "max", "used")
+	width := p.story.nameWidth()
+	row := func(name, guaranteed, limit, used, busy string) {
+		line := fmt.Sprintf("  %-*s %10s %6s %6s", width, name, guaranteed, limit, used)
+		if p.story.measured {
+			line += fmt.Sprintf(" %12s", busy)
+		}
+		fmt.Fprintln(out, line)
+	}
+	row("queue", "guaranteed", "max", "used", "really busy")
 	for i, q := range p.now.queues {
-		fmt.Fprintf(out, "  %-6s %10s %6s %6s\n", p.story.names[i], gpus(q.guaranteed), gpus(q.max), gpus(q.used))
+		row(p.story.names[i], gpus(q.guaranteed), gpus(q.max), gpus(q.used), q.busyText())
 	}
 	fmt.Fprintln(out, "\nPromises:")
 }

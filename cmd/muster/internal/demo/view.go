@@ -76,6 +76,9 @@ func (v *plain) say(p *player, at spec.Time, text string) {
 		state = append(state, fmt.Sprintf("%s %s of %s", p.story.names[i], gpus(q.used), gpus(q.guaranteed)))
 	}
 	fmt.Fprintf(v.w, "      used of guaranteed: %s; %d evicted so far\n", strings.Join(state, ", "), p.now.evicted)
+	if p.story.measured {
+		fmt.Fprintf(v.w, "      %s\n", p.jobsLine())
+	}
 }
 
 func (v *plain) draw(*player, spec.Time) {}
@@ -100,8 +103,8 @@ func wrap(text string, width int) []string {
 }
 
 // bar draws one queue's GPUs against the whole pool: what it holds of its own,
-// what it borrowed, where its guarantee and its max are. It is so many cells wide
-// and two marks.
+// what it borrowed, how much of both does nothing, where its guarantee and its max are.
+// It is so many cells wide and two marks.
 func bar(q queueState, capacity amount.Amount, cells int, b brush) string {
 	cell := func(a amount.Amount) int {
 		if capacity <= 0 {
@@ -113,16 +116,19 @@ func bar(q queueState, capacity amount.Amount, cells int, b brush) string {
 	if q.used > 0 && used == 0 {
 		used = 1
 	}
+	works := max(0, used-cell(q.idle))
 	var out strings.Builder
 	run := func(from, to int, mark string, c color) {
 		if to > from {
 			out.WriteString(b.paint(c, strings.Repeat(mark, to-from)))
 		}
 	}
-	run(0, min(used, own), "█", green)
+	run(0, min(works, own), "█", green)
+	run(min(works, own), min(used, own), "▁", red)
 	run(min(used, own), own, "·", dim)
 	out.WriteString(b.paint(bold, "│"))
-	run(own, max(used, own), "▒", yellow)
+	run(own, max(works, own), "▒", yellow)
+	run(max(works, own), max(used, own), "▁", red)
 	run(max(used, own), limit, "·", dim)
 	out.WriteString(b.paint(dim, "]"))
 	run(limit, cells, " ", dim)

@@ -1,4 +1,4 @@
-package simulate
+package pattern
 
 import (
 	"errors"
@@ -6,11 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestPatternsThatCantBeReadSayWhatIsWrong(t *testing.T) {
 	for text, why := range map[string]string{
@@ -29,8 +26,8 @@ func TestPatternsThatCantBeReadSayWhatIsWrong(t *testing.T) {
 		"train=0/20s":        "no share",
 		strings.Repeat("idle for 1s,", 70) + "idle": "1 to 64 phases",
 	} {
-		_, err := ParsePattern(text)
-		var wrong *PatternError
+		_, err := Parse(text)
+		var wrong *Error
 		if !errors.As(err, &wrong) || !strings.Contains(wrong.Why, why) || wrong.Hint == "" {
 			t.Errorf("%q: %v", text, err)
 		}
@@ -60,7 +57,7 @@ func TestWhatPodsDo(t *testing.T) {
 		{"busy for 10s, idle for 10s, repeat", 75 * s, 0, 5 * s, 80 * s},
 		{"busy for 10s, idle for 10s, repeat", 65 * s, 1000, 0, 80 * s},
 	} {
-		p := MustPattern(c.pattern)
+		p := Must(c.pattern)
 		idle := time.Duration(-1)
 		if last, ok := p.LastActive(c.at); ok {
 			idle = c.at - last
@@ -78,8 +75,14 @@ func TestWhatPodsDo(t *testing.T) {
 	}
 }
 
+func TestSayingNothingIsNoPattern(t *testing.T) {
+	if p := Must("idle"); p.IsZero() || !p.Equal(Must("idle")) || p.Equal(Must("busy")) || !(Pattern{}).IsZero() {
+		t.Errorf("%+v", p)
+	}
+}
+
 func TestAHangLaunchesNothing(t *testing.T) {
-	p := MustPattern("busy for 1s, hang")
+	p := Must("busy for 1s, hang")
 	if a, b := p.Launches(2*time.Second), p.Launches(time.Hour); a != 1000 || b != 1000 {
 		t.Errorf("%d launches, then %d", a, b)
 	}
@@ -135,7 +138,7 @@ func walk(p Pattern, steps int) (s slow) {
 func TestPatternsAgreeWithAWalkStepByStep(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := drawPattern(t)
-		p, err := ParsePattern(text)
+		p, err := Parse(text)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -187,25 +190,25 @@ func FuzzPattern(f *testing.F) {
 		f.Add(s, int64(time.Minute))
 	}
 	f.Fuzz(func(t *testing.T, s string, ns int64) {
-		p, err := ParsePattern(s)
+		p, err := Parse(s)
 		if err != nil {
-			var wrong *PatternError
+			var wrong *Error
 			if !errors.As(err, &wrong) {
 				t.Fatal(err)
 			}
 			return
 		}
 		at := time.Duration(max(0, ns)) % (100 * 24 * time.Hour)
-		if busy := p.Busy(at, sweep); busy > 1000 {
+		if busy := p.Busy(at, 5*time.Second); busy > 1000 {
 			t.Fatalf("busy %d‰", busy)
 		}
 		if last, ok := p.LastActive(at); ok && (last > at || last < 0) {
 			t.Fatalf("active at %v, later than %v", last, at)
 		}
-		if wake, ok := p.NextWake(at, sweep); ok && wake <= at {
+		if wake, ok := p.NextWake(at, 5*time.Second); ok && wake <= at {
 			t.Fatalf("wakes at %v, before %v", wake, at)
 		}
-		if again, err := ParsePattern(p.String()); err != nil || len(again.phases) != len(p.phases) {
+		if again, err := Parse(p.String()); err != nil || len(again.phases) != len(p.phases) {
 			t.Fatalf("%q can't be read again: %v", p, err)
 		}
 	})
