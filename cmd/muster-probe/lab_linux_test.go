@@ -49,6 +49,7 @@ type machine struct {
 type toldGPU struct {
 	Busy, N   uint32
 	Processes [64]struct{ PID, SM uint32 }
+	XID, Mute uint32
 }
 
 func newMachine(t testing.TB) *machine {

@@ -75,11 +75,16 @@ func (h *heard) watched(p *pod, idle time.Duration) bool {
 	return u.Known && u.Idle >= spec.Duration(idle) && u.Watched > 0
 }
 
-// scheduler takes reports on loopback.
 func scheduler(t testing.TB) (*heard, string) {
 	t.Helper()
 	h := &heard{pods: map[string]usage.PodUse{}, woke: map[string]time.Time{}}
-	server, err := usage.NewServer(usage.Options{Sink: h, Identify: usage.NamedByToken})
+	return h, serve(t, h)
+}
+
+// serve takes reports on loopback.
+func serve(t testing.TB, sink usage.Sink) (address string) {
+	t.Helper()
+	server, err := usage.NewServer(usage.Options{Sink: sink, Identify: usage.NamedByToken})
 	must(t, err)
 	server.SetLeading(true)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -91,7 +96,7 @@ func scheduler(t testing.TB) (*heard, string) {
 		cancel()
 		must(t, <-ended)
 	})
-	return h, l.Addr().String()
+	return l.Addr().String()
 }
 
 // probe runs `muster-probe run` on a machine, as node gpu-1.

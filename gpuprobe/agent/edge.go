@@ -63,11 +63,7 @@ func (a *Agent) takeEdge(ctx context.Context, e bpf.Event) (edge bool) {
 		p.woke, p.silent = true, time.Time{}
 		p.lastLaunch = newest(p.lastLaunch, now)
 		a.eachUse(p.info.name, e.PID, func(u *use, elsewhere bool) {
-			if elsewhere {
-				u.cover(false, time.Time{}, now)
-				return
-			}
-			edge = u.touch(now, a.c.Interval) || edge
+			edge = !elsewhere && u.touch(now, a.c.Interval) || edge // the sweep has ended its watch
 		})
 		edge = edge || a.watched[p.info.name]
 	}

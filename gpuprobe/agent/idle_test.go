@@ -435,6 +435,16 @@ func TestLaunchesCountWhereTheProcessWorks(t *testing.T) {
 		t.Fatalf("it is idle, as far as samples tell, and not watched: %+v", u)
 	}
 
+	// That holds also while all its launches are seen, as the scheduler awaits them.
+	n.agent.Watch([]string{"pod-a"})
+	n.await("it is armed", func(*State) bool { return len(n.bpf.ArmedPIDs()) == 1 })
+	s = n.sweeps(3)
+	if a, b := n.use(s, "pod-a", 0), n.use(s, "pod-a", 1); a.WatchedSince.IsZero() || !b.WatchedSince.IsZero() || idleFor(t, s, b) < 70*second {
+		t.Fatalf("%+v\n%+v", a, b)
+	}
+	n.agent.Watch(nil)
+	n.await("it is not any more", func(*State) bool { return len(n.bpf.ArmedPIDs()) == 0 })
+
 	// It does nothing on either, and its next launch may be on each of them.
 	n.put(0, map[uint32]int{1: 0})
 	s = n.sweeps(4)

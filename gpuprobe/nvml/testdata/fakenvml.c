@@ -42,9 +42,11 @@ int fake_inits(void) { return inited; }
 int fake_sets(void) { return sets; }
 int fake_most_inside(void) { return most_inside; }
 
-/* One for each GPU, in native byte order; percent of the SMs. */
-struct told { u32 busy, n; struct { u32 pid, sm; } processes[64]; };
+/* One for each GPU, in native byte order; percent of the SMs. When xid changes there is an
+ * event, for those who listen then; mute says that recovery actions are not known. */
+struct told { u32 busy, n; struct { u32 pid, sm; } processes[64]; u32 xid, mute; };
 static const volatile struct told *told; /* 0 if nobody tells */
+static u32 seen_xid[GPUS];
 
 static __attribute__((constructor)) void listen_to_file(void) {
     const char *path = getenv("FAKE_NVML");
@@ -52,7 +54,9 @@ static __attribute__((constructor)) void listen_to_file(void) {
     if (fd < 0) return;
     void *m = mmap(0, GPUS * sizeof *told, PROT_READ, MAP_SHARED, fd, 0);
     close(fd);
-    if (m != MAP_FAILED) told = m;
+    if (m == MAP_FAILED) return;
+    told = m;
+    for (int i = 0; i < GPUS; i++) seen_xid[i] = told[i].xid;
 }
 
 /* ---- handles ---- */
@@ -327,7 +331,7 @@ int nvmlDeviceGetFieldValues(struct device *d, int n, struct field *f) {
     ENTER(d);
     for (int i = 0; i < n; i++) {
         f[i].at = 1, f[i].latency = 2, f[i].kind = 1, f[i].v.ull = 0xAAAAAAAAAAAAAAAAull;
-        f[i].rc = f[i].id == 230 && !d->mig ? OK : NOT_SUPPORTED;
+        f[i].rc = f[i].id == 230 && !d->mig && !(told && told[d->index].mute) ? OK : NOT_SUPPORTED;
         f[i].v.u = state[d->index][K_RECOVERY];
     }
     return OK;
@@ -495,9 +499,23 @@ int nvmlDeviceRegisterEvents(struct device *d, u64 kinds, struct set *s) {
     s->kinds[d->index] |= kinds;
     return OK;
 }
+static int wait_told(struct set *s, struct event *e, u32 ms) {
+    for (u32 waited = 0;; waited += 100) {
+        for (int i = 0; i < GPUS; i++) {
+            u32 xid = told[i].xid;
+            if (xid == seen_xid[i] || !(s->kinds[i] & 8)) continue;
+            seen_xid[i] = xid;
+            *e = (struct event){&gpus[i], 8, xid, 0xFFFFFFFF, 0xFFFFFFFF};
+            return OK;
+        }
+        if (waited >= ms) return TIMEOUT;
+        usleep(100000);
+    }
+}
 static int wait_event(struct set *s, struct event *e, u32 ms, int whole) {
     if (state[0][K_EVENT_RC]) return state[0][K_EVENT_RC];
     if (!s->used) return INVALID;
+    if (told && whole) return wait_told(s, e, ms);
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += ms / 1000, until.tv_nsec += ms % 1000 * 1000000l;
