@@ -171,6 +171,21 @@ func TestTextsBite(t *testing.T) {
 	}
 }
 
+func TestVersionsBite(t *testing.T) {
+	tree := Tree{t.TempDir()}
+	write(t, tree, "go.mod", "module m\n\nrequire (\n\ta.io/x v1.2.0\n\ta.io/y v1.0.0 // indirect\n)\n")
+	write(t, tree, "tools/go.mod", "module m/tools\n\nrequire (\n\ta.io/x v1.2.0\n\ta.io/z v9.0.0\n)\n")
+	write(t, tree, "tools/sub/go.mod", "module m/tools/sub\n\nrequire (\n\ta.io/x v1.2.0\n\ta.io/y v1.1.0 // indirect\n)\n")
+	write(t, tree, "other/go.mod", "module m/other\n\nrequire (\n\ta.io/x v0.9.0\n)\n")
+	found, err := CheckVersions(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"tools/sub/go.mod:5"}, where(found)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestSlugsAreGitHubs(t *testing.T) {
 	for heading, want := range map[string]string{
 		"Why one goroutine?":       "why-one-goroutine",

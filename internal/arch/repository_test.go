@@ -15,6 +15,7 @@ func TestRepository(t *testing.T) {
 		"every package says what it is for":            CheckPackageDocs,
 		"files are short and in sub-packages":          CheckLayout,
 		"links in the docs are alive":                  CheckLinks,
+		"tools share the versions of our modules":      CheckVersions,
 		"no text names one machine or a registry":      CheckTexts,
 	}
 	for name, check := range checks {
