@@ -304,7 +304,9 @@ func (k *cluster) finds(t *testing.T, config *rest.Config, name, load string) {
 		t.Errorf("%+v", s)
 	}
 	cancel()
-	<-ended
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
 }
 
 // shows waits until node-a has so many GPUs.
