@@ -102,6 +102,25 @@ func TestAGPUSaysWhatHoldsForAllWhoUseIt(t *testing.T) {
 	}
 }
 
+// A pod that was given a GPU is known by its name until it runs, and by a random UID then.
+func TestUsersOfAGPUAreInAnOrderThatStays(t *testing.T) {
+	host := &wire.Use{Owner: "host:/a.slice", Gpu: "a"}
+	b := &wire.Use{Owner: "pod:team/b", Gpu: "a"}
+	for _, uses := range [][]*wire.Use{
+		{host, {Owner: "pod:team/a", Gpu: "a"}, b},
+		{{Owner: "9f", Gpu: "a", Namespace: "team", Pod: "a"}, host, b},
+		{{Owner: "1f", Gpu: "a", Namespace: "team", Pod: "b"}, {Owner: "9f", Gpu: "a", Namespace: "team", Pod: "a", NoLaunchMs: ptr(uint64(7000))}, host},
+	} {
+		g := one(t, usage.Node{Connected: true, GPUs: []*wire.Gpu{{Uuid: "a"}}, Uses: uses}).GPUs()[0]
+		if u := g.Uses; u[0].Pod != "team/a" || u[1].Pod != "team/b" || u[2].Owner != "host:/a.slice" {
+			t.Errorf("%+v", u)
+		}
+		if hangs := g.Uses[0].NoLaunch; (hangs != nil) != (g.Uses[0].Owner == "9f" && uses[0].Owner == "1f") || hangs != nil && *hangs != 7000 {
+			t.Errorf("no launch for %v", hangs)
+		}
+	}
+}
+
 func TestInstancesFollowTheGPUThatTheyAreAPartOf(t *testing.T) {
 	s := one(t, usage.Node{Connected: true, GPUs: []*wire.Gpu{
 		{Uuid: "MIG-2", Index: 1, Parent: "GPU-b"}, {Uuid: "GPU-a", Index: 0}, {Uuid: "MIG-1", Index: 0, Parent: "GPU-b"}, {Uuid: "GPU-b", Index: 1}, {Uuid: "GPU-c", Index: 2},
