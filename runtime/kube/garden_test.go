@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -127,4 +128,23 @@ func TestWhatANamespaceSaysIsReadOrTold(t *testing.T) {
 			}
 		})
 	}
+}
+
+func FuzzWhatANamespaceSays(f *testing.F) {
+	for _, text := range []string{`{"cpu": "64"}`, `{"cpu": 1e3}`, `{"cpu": "1e999999999"}`, `{"": ""}`, `[]`, `{"pods": "-1"}`, `{"cpu": null}`, "20", "-1"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		said := map[string]string{nsMax: text, nsGuaranteed: text, nsApps: text, nsMaxCPU: text}
+		q, has, problems := quotaIn(said)
+		if has != !reflect.DeepEqual(q, grow.Quota{}) && q.MaxApps != 0 {
+			t.Errorf("%q gives %+v, and is said to give something: %v", text, q, has)
+		}
+		if err := errors.Join(q.Max.Validate("max"), q.Guaranteed.Validate("guaranteed")); err != nil {
+			t.Errorf("%q gives amounts that make no sense: %v", text, err)
+		}
+		if text != "" && q.Max == nil && len(problems) == 0 {
+			t.Errorf("%q gives nothing, and nobody is told", text)
+		}
+	})
 }

@@ -195,7 +195,7 @@ func (s *Scheduler) tend(ctx context.Context) {
 	for {
 		var sweep <-chan int64
 		if s.garden.count() > 0 {
-			sweep = soon(time.Duration(s.garden.idle) / 4)
+			sweep = soon(time.Duration(s.garden.idle) / 2)
 		}
 		wait := time.Duration(0)
 		select {

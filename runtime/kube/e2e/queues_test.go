@@ -47,7 +47,7 @@ partitions:
 func TestQueuesThatPlacementRulesCreate(t *testing.T) {
 	w := auditedWorld(t, kubetest.Options{Products: "H100=2"})
 	w.install(yunikornDefault)
-	m := w.scheduler("a").ready()
+	m, all := w.scheduler("a").ready(), w
 	submit := func(w *world, namespace, user string, n int) {
 		w.t.Helper()
 		s := load.Shape{Namespace: w.namespace(namespace), Scheduler: "yunikorn", CPU: "1", GPUs: 1}
@@ -72,7 +72,7 @@ func TestQueuesThatPlacementRulesCreate(t *testing.T) {
 	})
 	w.run("another leader has the same queues, from the pods alone", func(t *testing.T, w *world) {
 		m.kill()
-		m = w.scheduler("b").ready()
+		m = all.scheduler("b").ready()
 		w.queuesAre(m, "root", "root.blue")
 		w.remove("blue")
 		w.queuesAre(m, "root")

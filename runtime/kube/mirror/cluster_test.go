@@ -47,6 +47,8 @@ type cluster struct {
 	deleted func(*corev1.Pod)
 	refused []string
 	groups  groups.Table
+	making  map[string]bool // queues that are being made
+	asked   int             // how often it was said that all jobs have asked for theirs
 
 	// meanwhile happens once, while the next plan is made.
 	meanwhile func()
@@ -131,9 +133,14 @@ func (c *cluster) restart(tree spec.Tree) {
 			if i.Queue == "nowhere" {
 				return "", &pods.Problem{Code: "no-queue", Text: "queue nowhere is not there", Fatal: true}
 			}
-			return "root." + strings.TrimPrefix(max(i.Queue, "a"), "root."), nil
+			queue := strings.TrimPrefix(max(i.Queue, "a"), "root.")
+			if c.making[queue] {
+				return "", &pods.Problem{Code: "queue-being-created", Text: "it is being made"}
+			}
+			return "root." + queue, nil
 		},
-		Now: func() time.Time { return c.now }, StayOnFailedGPUs: c.stay,
+		Asked: func() { c.asked++ },
+		Now:   func() time.Time { return c.now }, StayOnFailedGPUs: c.stay,
 		Await: func(node string, owners []string) { c.awaited = append(c.awaited, node+": "+strings.Join(owners, " ")) },
 	})
 	c.l = loop.New(ledger.New(tree), cycle.Set{Admission: during{c}}, c.m, ticking{c})

@@ -3,6 +3,7 @@ package mirror_test
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -297,6 +298,36 @@ func TestAJobWithoutAQueueIsToldSoAndStartsWhenItHasOne(t *testing.T) {
 	}
 	c.change(p, label("muster.dev/queue", "root.a"))
 	c.expect("lost")
+}
+
+func TestAJobWhoseQueueIsBeingMadeWaitsWithoutAWordAndStartsWhenItIsThere(t *testing.T) {
+	c := newCluster(t)
+	c.nodes(1, 1)
+	c.making = map[string]bool{"a": true}
+	c.begin()
+	if c.asked != 1 {
+		t.Errorf("it was said %d times that all jobs have asked", c.asked)
+	}
+	c.pod("p", 1)
+	c.expect("")
+	if told, is := c.waiting()["p"]; is {
+		t.Errorf("the pod is told %q", told)
+	}
+	if why := c.m.Explain("team/pod/p"); len(why) != 1 || why[0].Code != "queue-being-created" {
+		t.Errorf("who asks is told %v", why)
+	}
+	if used := c.m.Queues(); len(used) != 0 {
+		t.Errorf("there are jobs in %v", used)
+	}
+	clear(c.making)
+	c.settle()
+	c.expect("")
+	c.m.QueuesGrown()
+	c.settle()
+	c.expect("p")
+	if used := c.m.Queues(); !reflect.DeepEqual(used, map[string][]string{"root.a": {"team"}}) {
+		t.Errorf("then there are jobs in %v", used)
+	}
 }
 
 func TestWhatIsBlockedByQuotaIsNotToldAsALackOfNodes(t *testing.T) {
