@@ -135,7 +135,7 @@ func (m *Manager) fetch(ctx context.Context, v *version) (*source.Artifact, erro
 	defer m.mu.Unlock()
 	v.seen = a.Fingerprint()
 	r := &v.record
-	r.Name, r.Version, r.Digest, r.Origin, r.Kinds = a.Name, a.Version, a.Content, a.Origin, kindNames(a.Kinds)
+	r.Name, r.Version, r.ABI, r.Digest, r.Origin, r.Kinds = a.Name, a.Version, a.ABI, a.Content, a.Origin, kindNames(a.Kinds)
 	if a.IsRules() {
 		r.Kinds = []string{"rules"}
 	}

@@ -54,6 +54,7 @@ type Version struct {
 	Version string      `json:"version,omitempty"`
 	Kinds   []string    `json:"kinds,omitempty"` // job_order …, or rules
 	Digest  string      `json:"digest,omitempty"`
+	ABI     string      `json:"abi,omitempty"`    // the least that a module needs, as 1.0
 	Source  string      `json:"source"`           // as it was asked for
 	Origin  string      `json:"origin,omitempty"` // what that meant: a tag's digest, a file of a folder
 	Signers []string    `json:"signers,omitempty"`

@@ -25,6 +25,8 @@ type Policy struct {
 	Shadow   *reload.Version `json:"shadow,omitempty"`
 	Standby  *reload.Version `json:"standby,omitempty"`
 	Incoming *reload.Version `json:"incoming,omitempty"`
+	// Refused is the newest version, if it was refused: what decides is older.
+	Refused *reload.Version `json:"refused,omitempty"`
 }
 
 func (a *api) policies(r *http.Request, q query) (Answer, error) {
@@ -58,6 +60,7 @@ func Policies(s *view.Snapshot, loaded reload.Status, uses []view.PolicyUse) []P
 	for _, l := range loaded.Policies {
 		p := get(l.Name)
 		p.BuiltIn, p.Active, p.Shadow, p.Standby, p.Incoming = false, l.Active, l.Shadow, l.Standby, l.Incoming
+		p.Refused = refused(&l)
 		for _, v := range []*reload.Version{l.Standby, l.Active} {
 			if v != nil && v.Digest != "" {
 				of[v.Digest] = l.Name
@@ -74,6 +77,20 @@ func Policies(s *view.Snapshot, loaded reload.Status, uses []view.PolicyUse) []P
 	}
 	slices.SortFunc(out, func(a, b Policy) int { return cmp.Compare(a.Name, b.Name) })
 	return out
+}
+
+// refused is the newest version of a policy, if it was refused.
+func refused(p *reload.PolicyStatus) *reload.Version {
+	if len(p.Past) == 0 || p.Past[0].State != reload.Refused {
+		return nil
+	}
+	newest := p.Past[0]
+	for _, v := range []*reload.Version{p.Active, p.Shadow} {
+		if v != nil && v.Number > newest.Number {
+			return nil
+		}
+	}
+	return &newest
 }
 
 func (p *Policy) use(queue, kind string) {

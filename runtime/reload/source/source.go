@@ -5,6 +5,7 @@ package source
 
 import (
 	"context"
+	"fmt"
 	"io/fs"
 	"path/filepath"
 
@@ -40,9 +41,10 @@ type Artifact struct {
 	Signatures []trust.Signature
 	// Origin is where it came from, with the digest that a tag meant.
 	Origin string
-	// Name, Version and Kinds are what a module says of itself.
-	Name, Version string
-	Kinds         policies.Kind
+	// Name, Version and Kinds are what a module says of itself, and ABI the least version
+	// of the policy ABI that it says it needs, as 1.0.
+	Name, Version, ABI string
+	Kinds              policies.Kind
 	// Report is the conformance report that came with it, or nil.
 	Report []byte
 }
@@ -131,8 +133,12 @@ func (a *Artifact) describe() {
 	if err != nil {
 		return
 	}
-	if md, ok, err := hostabi.ReadMetadata(m); ok && err == nil {
-		a.Name, a.Version = md.Name, md.Version
+	_, marked := m.Export(hostabi.ExportMarker)
+	if md, ok, err := hostabi.ReadMetadata(m); marked && err == nil {
+		a.ABI = fmt.Sprintf("%d.%d", hostabi.Major, md.ABI.MinMinor) // without metadata, what the marker says
+		if ok {
+			a.Name, a.Version = md.Name, md.Version
+		}
 	}
 	for kind, bit := range kinds {
 		if _, ok := m.Export(kind.Export()); ok {

@@ -35,7 +35,9 @@ type Eviction struct {
 	Candidates      int   `json:"candidates"` // units that could have been taken
 	Protected       int   `json:"protected,omitempty"`
 	GPUs            int64 `json:"gpu_milli"`
-	LostMS          int64 `json:"lost_gpu_ms"` // work lost, in GPU-milliseconds
+	// LostMS is the GPU time held since the start or the last checkpoint, idle or not, in
+	// GPU-milliseconds: what is lost unless it stays, or saves its work in time.
+	LostMS int64 `json:"lost_gpu_ms"`
 }
 
 // waits says whether it is under notice.

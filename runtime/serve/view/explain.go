@@ -145,7 +145,7 @@ func evictionText(e *Eviction) string {
 	if e.Whole {
 		what = "whole"
 	}
-	text := fmt.Sprintf("at %s, %s, for %s (%s): %s GPU-hours lost", clockText(e.At), what, e.For, e.Rule, hours(e.LostMS))
+	text := fmt.Sprintf("at %s, %s, for %s (%s): %s GPU-hours unsaved", clockText(e.At), what, e.For, e.Rule, hours(e.LostMS))
 	if e.Policy != "" {
 		text += fmt.Sprintf("; cost %d by %s, cheapest of %d candidates", e.Cost, e.Policy, e.Candidates)
 	}

@@ -74,7 +74,7 @@ func TestAVictimIsToldForWhomItWasEvictedAndAtWhichCost(t *testing.T) {
 	c := servetest.Busy(t, view.Options{})
 	victim := c.Recorder.Evictions()[0].Job
 	e, _ := c.Snapshot().ExplainJob(victim, c.Recorder.Evictions(), nil)
-	if len(e.Evictions) != 1 || !strings.Contains(e.Summary, "last evicted at 2027-01-15 08:10:00Z, whole, for train (reclaim): 0.3 GPU-hours lost; cost ") {
+	if len(e.Evictions) != 1 || !strings.Contains(e.Summary, "last evicted at 2027-01-15 08:10:00Z, whole, for train (reclaim): 0.3 GPU-hours unsaved; cost ") {
 		t.Errorf("%s", e.Summary)
 	}
 }

@@ -2,6 +2,7 @@ package view
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -9,13 +10,15 @@ import (
 	"github.com/musterhq/muster/builtin/quota"
 	"github.com/musterhq/muster/builtin/spec"
 	"github.com/musterhq/muster/builtin/world"
+	"github.com/musterhq/muster/gpuprobe/wire"
+	"github.com/musterhq/muster/hostabi"
 )
 
 // render turns captured numbers into a snapshot. It runs beside the loop.
 func render(c *captured) *Snapshot {
 	s := &Snapshot{
 		At:   stamp(c.now),
-		Pool: Pool{Capacity: c.row(c.capacity), Degraded: c.degraded, Nodes: len(c.nodes)},
+		Pool: Pool{Capacity: c.row(c.capacity), Degraded: c.degraded, Nodes: len(c.nodes), PolicyABI: PolicyABI, ProbeWire: ProbeWire},
 	}
 	order := c.jobOrder()
 	s.renderNodes(c)
@@ -23,6 +26,12 @@ func render(c *captured) *Snapshot {
 	s.renderQueues(c)
 	return s
 }
+
+// What this process speaks: with policies, and with probes.
+var (
+	PolicyABI = fmt.Sprintf("%d.%d", hostabi.Major, hostabi.Minor)
+	ProbeWire = string(wire.File_report_proto.Package())
+)
 
 // row names the amounts of a dense row that are not zero.
 func (c *captured) row(row []amount.Amount) Amounts {

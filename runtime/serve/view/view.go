@@ -72,6 +72,10 @@ type Pool struct {
 	Nodes   int    `json:"nodes"`
 	Running int    `json:"running_jobs"`
 	Pending int    `json:"pending_jobs"`
+	// PolicyABI is the newest version of the policy ABI that this process speaks, as 1.1,
+	// and ProbeWire what it speaks with probes. Minor versions before it are spoken too.
+	PolicyABI string `json:"policy_abi"`
+	ProbeWire string `json:"probe_wire"`
 }
 
 // Leadership says who decides.

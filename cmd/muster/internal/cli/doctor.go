@@ -23,9 +23,10 @@ type doctorFlags struct {
 func (a *app) doctor() *cobra.Command {
 	var f doctorFlags
 	c := a.command("doctor", "look for what is wrong with a running installation", `
-Asks the scheduler (does it answer, decide, and act; do its policies; do clocks agree; of
-which nodes do probes tell what their GPUs do) and, with a kubeconfig, the cluster (CRDs,
-the lease, the rights of the scheduler's account). A line for each check: ok, warn, fail,
+Asks the scheduler (does it answer, decide, and act; do its policies, and do they and it
+speak one ABI; do clocks agree; of which nodes do probes tell what their GPUs do) and, with
+a kubeconfig, the cluster (CRDs, the lease, the versions of Muster's pods, the rights of
+the scheduler's account). A line for each check: ok, warn, fail,
 or skip for what could not be asked; -o json has all names that a line leaves out.`, `
   muster doctor
   muster doctor --server https://muster.example:9070 --ca ca.pem --no-cluster -o json`,
@@ -110,7 +111,7 @@ func (a *app) tellChecks(format string, checks []doctor.Check) error {
 	for _, c := range checks {
 		fmt.Fprintf(a.out, "%-4s  %-*s  %s\n", c.State, width, c.Name, safe(c.Text))
 		if c.Hint != "" {
-			fmt.Fprintf(a.out, "      %-*s  hint: %s\n", width, "", safe(c.Hint))
+			fmt.Fprintf(a.out, "      %-*s  hint: %s\n", width, "", a.say(safe(c.Hint)))
 		}
 	}
 	return nil

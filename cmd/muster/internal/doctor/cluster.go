@@ -53,7 +53,7 @@ func Clock(ctx context.Context, config *rest.Config, now func() time.Time) (Chec
 
 // Cluster asks an API server whether it has what Muster needs.
 func Cluster(ctx context.Context, api kubernetes.Interface, in Installation, now func() time.Time) ([]Check, error) {
-	checks := []Check{crds(api), lease(ctx, api, in, now)}
+	checks := []Check{crds(api), lease(ctx, api, in, now), images(ctx, api, in)}
 	rights, err := rights(ctx, api, in)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()

@@ -11,6 +11,7 @@ import (
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	fakediscovery "k8s.io/client-go/discovery/fake"
@@ -33,7 +34,7 @@ func cluster(ago time.Duration, missing ...string) *fake.Clientset {
 	api := fake.NewClientset(&coordinationv1.Lease{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "muster-scheduler"},
 		Spec:       coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds, RenewTime: &renewed},
-	})
+	}, pod("muster-0", "scheduler", "musterhq/muster:0.4.0"), pod("muster-probe-x", "probe", "musterhq/muster:0.4.0"))
 	api.Discovery().(*fakediscovery.FakeDiscovery).Resources = []*metav1.APIResourceList{{
 		GroupVersion: ourGroup, APIResources: []metav1.APIResource{{Name: "queues"}, {Name: "policies"}, {Name: "gpunodes"}},
 	}}
@@ -45,6 +46,13 @@ func cluster(ago time.Duration, missing ...string) *fake.Clientset {
 		return true, r, nil
 	})
 	return api
+}
+
+func pod(name, component, image string) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: name, Labels: map[string]string{"app.kubernetes.io/name": "muster", "app.kubernetes.io/component": component}},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: component, Image: image}}},
+	}
 }
 
 func states(checks []Check) string {
@@ -66,7 +74,7 @@ func diagnose(t *testing.T, api *fake.Clientset) []Check {
 
 func TestAClusterThatHasEverythingIsWell(t *testing.T) {
 	checks := diagnose(t, cluster(5*time.Second))
-	if got := states(checks); got != "crds ok, lease ok, rights ok" || Worst(checks) != OK {
+	if got := states(checks); got != "crds ok, lease ok, versions ok, rights ok" || Worst(checks) != OK {
 		t.Errorf("%s: %+v", got, checks)
 	}
 }
@@ -76,6 +84,14 @@ func TestWhatAClusterLacksIsNamed(t *testing.T) {
 	noKinds.Discovery().(*fakediscovery.FakeDiscovery).Resources = nil
 	someKinds := cluster(0)
 	someKinds.Discovery().(*fakediscovery.FakeDiscovery).Resources[0].APIResources = []metav1.APIResource{{Name: "queues"}}
+	upgraded := cluster(0)
+	if err := upgraded.Tracker().Add(pod("muster-probe-y", "probe", "musterhq/muster:0.3.0")); err != nil {
+		t.Fatal(err)
+	}
+	unlisted := cluster(0)
+	unlisted.PrependReactor("list", "pods", func(k8stesting.Action) (bool, runtime.Object, error) {
+		return true, nil, errors.New("forbidden")
+	})
 	unasked := cluster(0)
 	unasked.PrependReactor("create", "subjectaccessreviews", func(k8stesting.Action) (bool, runtime.Object, error) {
 		return true, nil, errors.New("forbidden")
@@ -84,13 +100,15 @@ func TestWhatAClusterLacksIsNamed(t *testing.T) {
 		api          *fake.Clientset
 		states, text string
 	}{
-		"no kinds":               {noKinds, "crds warn, lease ok, rights ok", "no gpunodes, policies, queues of muster.dev/v1alpha1"},
-		"old kinds":              {someKinds, "crds warn, lease ok, rights ok", "no gpunodes, policies of"},
-		"a silent leader":        {cluster(time.Minute), "crds ok, lease fail, rights ok", "has not renewed it for 1m0s"},
-		"missing rights":         {cluster(0, "create pods/binding", "patch queues/status.muster.dev"), "crds ok, lease ok, rights fail", "may not create pods/binding, patch queues/status.muster.dev"},
-		"budgets are respected":  {cluster(0, "delete pods"), "crds ok, lease ok, rights ok", ""},
-		"rights can't be asked":  {unasked, "crds ok, lease ok, rights skip", "can't be asked: forbidden"},
-		"the lease is elsewhere": {fake.NewClientset(), "crds warn, lease fail, rights skip", "there is no lease muster-system/muster-scheduler"},
+		"no kinds":               {noKinds, "crds warn, lease ok, versions ok, rights ok", "no gpunodes, policies, queues of muster.dev/v1alpha1"},
+		"old kinds":              {someKinds, "crds warn, lease ok, versions ok, rights ok", "no gpunodes, policies of"},
+		"a silent leader":        {cluster(time.Minute), "crds ok, lease fail, versions ok, rights ok", "has not renewed it for 1m0s"},
+		"half an upgrade":        {upgraded, "crds ok, lease ok, versions warn, rights ok", "run 2 images: musterhq/muster:0.3.0 of 1 probe pods, musterhq/muster:0.4.0 of 1 probe pods, musterhq/muster:0.4.0 of 1 scheduler pods"},
+		"pods can't be listed":   {unlisted, "crds ok, lease ok, versions skip, rights ok", "can't be listed: forbidden"},
+		"missing rights":         {cluster(0, "create pods/binding", "patch queues/status.muster.dev"), "crds ok, lease ok, versions ok, rights fail", "may not create pods/binding, patch queues/status.muster.dev"},
+		"budgets are respected":  {cluster(0, "delete pods"), "crds ok, lease ok, versions ok, rights ok", ""},
+		"rights can't be asked":  {unasked, "crds ok, lease ok, versions ok, rights skip", "can't be asked: forbidden"},
+		"the lease is elsewhere": {fake.NewClientset(), "crds warn, lease fail, versions skip, rights skip", "there is no lease muster-system/muster-scheduler"},
 	} {
 		checks := diagnose(t, c.api)
 		var text string

@@ -31,6 +31,8 @@ func Scheduler(ctx context.Context, c *client.Client, now func() time.Time) ([]C
 		return []Check{unanswered(c, err)}, nil
 	}
 	checks := append(poolChecks(c, m, &pool), clock("clock", "the scheduler", m.Date, before, now()))
+	probes := func(ctx context.Context, c *client.Client) ([]Check, error) { return probes(ctx, c, pool.ProbeWire) }
+	policies := func(ctx context.Context, c *client.Client) ([]Check, error) { return policies(ctx, c, pool.PolicyABI) }
 	for _, look := range []func(context.Context, *client.Client) ([]Check, error){policies, probes, gpus} {
 		more, err := look(ctx, c)
 		if ctx.Err() != nil {
@@ -80,20 +82,27 @@ func poolChecks(c *client.Client, m client.Meta, p *view.Pool) (out []Check) {
 	return out
 }
 
-// policies looks for those that don't answer, and for versions that were refused.
-func policies(ctx context.Context, c *client.Client) ([]Check, error) {
+// policies looks for those that don't answer, for versions that were refused, and for
+// versions of the ABI that don't agree. spoken is the scheduler's.
+func policies(ctx context.Context, c *client.Client, spoken string) ([]Check, error) {
 	var list []serve.Policy
 	if _, err := c.Get(ctx, "/policies", nil, &list); err != nil {
 		return nil, err
 	}
+	return []Check{answering(list), abi(list, spoken, view.PolicyABI)}, nil
+}
+
+// answering looks for policies that a built-in has to answer for, and for versions that
+// never came to answer.
+func answering(list []serve.Policy) Check {
 	var quarantined, failed, refused, details []string
 	for i := range list {
 		p := &list[i]
 		if p.Active != nil && p.Active.State == reload.Quarantined {
 			quarantined = append(quarantined, p.Name)
 		}
-		if in := p.Incoming; in != nil && in.State == reload.Refused {
-			refused, details = append(refused, p.Name), append(details, fmt.Sprintf("%s %s: %s [%s]", p.Name, in.Version, in.Text, in.Code))
+		if v := p.Refused; v != nil {
+			refused, details = append(refused, p.Name), append(details, strings.TrimSpace(fmt.Sprintf("%s %s", p.Name, v.Version))+fmt.Sprintf(": %s [%s]", v.Text, v.Code))
 		}
 		for _, u := range p.Uses {
 			if u.Fallbacks > 0 {
@@ -104,17 +113,18 @@ func policies(ctx context.Context, c *client.Client) ([]Check, error) {
 	hint := "`muster policy status` and `muster get policies -o wide` say why"
 	switch failed = slices.Compact(failed); {
 	case len(quarantined) > 0:
-		return []Check{fail("policies", hint, "a built-in answers for %s, in quarantine", some(quarantined)).with(details)}, nil
+		return fail("policies", hint, "a built-in answers for %s, in quarantine", some(quarantined)).with(details)
 	case len(failed) > 0:
-		return []Check{warn("policies", hint, "a built-in answered some calls for %s", some(failed)).with(details)}, nil
+		return warn("policies", hint, "a built-in answered some calls for %s", some(failed)).with(details)
 	case len(refused) > 0:
-		return []Check{warn("policies", hint, "a version of %s was refused", some(refused)).with(details)}, nil
+		return warn("policies", hint, "the newest version of %s was refused", some(refused)).with(details)
 	}
-	return []Check{ok("policies", "all %d answer for themselves", len(list))}, nil
+	return ok("policies", "all %d answer for themselves", len(list))
 }
 
-// probes says of which nodes nobody knows what their GPUs do, and why.
-func probes(ctx context.Context, c *client.Client) ([]Check, error) {
+// probes says of which nodes nobody knows what their GPUs do, and why. wire is what the
+// scheduler speaks with them.
+func probes(ctx context.Context, c *client.Client, wire string) ([]Check, error) {
 	var list []view.Probe
 	if _, err := c.Get(ctx, "/probes", all, &list); err != nil {
 		return nil, err
@@ -147,9 +157,9 @@ func probes(ctx context.Context, c *client.Client) ([]Check, error) {
 		if len(stale) > 0 {
 			parts = append(parts, fmt.Sprintf("%d are not heard of any more: %s", len(stale), some(stale)))
 		}
-		c1 = warn("probes", "look at the pods of muster-probe on these nodes; `muster-probe check` there says what is missing", "of %d nodes with GPUs %s", total, strings.Join(parts, "; ")).with(details)
+		c1 = warn("probes", "look at the pods of muster-probe on these nodes; `muster-probe check` there says what is missing, and that it is heard only if it speaks "+wire, "of %d nodes with GPUs %s", total, strings.Join(parts, "; ")).with(details)
 	default:
-		c1 = ok("probes", "all %d nodes with GPUs have one that reports", total)
+		c1 = ok("probes", "all %d nodes with GPUs have one that reports, by %s", total, wire)
 	}
 	return append([]Check{c1}, sources(list)...), nil
 }
