@@ -3,15 +3,9 @@
 package main
 
 import (
-	"io"
 	"os"
 
 	"github.com/musterhq/muster/cmd/muster/internal/cli"
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
-
-// run is the whole program: everything it reads and writes comes as an argument.
-func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	return cli.Run(args, stdin, stdout, stderr)
-}
+func main() { os.Exit(cli.RunAs(cli.Program(os.Args[0]), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/musterhq/muster/cmd/internal/shell"
+	"github.com/musterhq/muster/cmd/muster/internal/operator"
 )
 
 // Exit codes of every command; a command with others states them in its help.
@@ -34,22 +35,37 @@ const exitCodes = "0 it did, 1 it failed, 2 it was called wrongly, 130 it was in
 type app struct {
 	in       io.Reader
 	out, err io.Writer
+	program  string    // as people call it; "" is muster
 	began    bool      // a command's own code has started: errors are no longer of usage
 	at       time.Time // of the picture of a scheduler that is being told; ages count from it
+
+	cluster *operator.Cluster // instead of the one of a kubeconfig, in tests
 }
 
 // Run runs the program and returns its exit code.
 func Run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	return RunAs(Muster, args, stdin, stdout, stderr)
+}
+
+// RunAs is Run for a program that people call otherwise (see Program).
+func RunAs(program string, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	return (&app{in: stdin, out: stdout, err: stderr, program: program}).run(args)
+}
+
+func (a *app) run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
-	out := &sticky{w: stdout}
-	a := &app{in: stdin, out: out, err: stderr}
+	out := &sticky{w: a.out}
+	a.out = out
+	if a.plugin() {
+		a.err = &speaker{a.err, a.say}
+	}
 	root := a.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		fmt.Fprintln(stderr, "muster: interrupted; nothing was written")
+		fmt.Fprintln(a.err, "muster: interrupted; nothing was written")
 		return exitInterrupted
 	}
 	if err == nil && out.err != nil {
@@ -73,7 +89,7 @@ func (s *sticky) Write(b []byte) (int, error) {
 }
 
 func (a *app) root() *cobra.Command {
-	root := a.group("muster", "Muster shares one GPU cluster between many teams", `
+	root := a.group(Muster, "Muster shares one GPU cluster between many teams", `
   muster demo
   muster sim run talk2`,
 		a.demo(),
@@ -100,16 +116,20 @@ func (a *app) root() *cobra.Command {
 	for _, c := range root.Commands() {
 		a.fillExamples(c)
 	}
+	if a.plugin() {
+		root.Use = "kubectl-" + Muster
+		root.Annotations[cobra.CommandDisplayNameAnnotation] = Plugin
+		a.translate(root)
+	}
 	return root
 }
 
 // fillExamples gives cobra's own commands the examples that ours have.
 func (a *app) fillExamples(c *cobra.Command) {
 	if c.Example == "" {
-		path := c.CommandPath()
 		switch {
-		case strings.HasPrefix(path, "muster completion "):
-			c.Example = "  " + path + "\n  " + path + " --no-descriptions"
+		case c.Parent().Name() == "completion":
+			c.Example = "  muster completion " + c.Name() + "\n  muster completion " + c.Name() + " --no-descriptions"
 		case c.Name() == "completion":
 			c.Example = "  source <(muster completion bash)\n  muster completion zsh > ~/.zfunc/_muster"
 		default:
@@ -164,7 +184,10 @@ func sentence(short string) string { return strings.ToUpper(short[:1]) + short[1
 
 // terminal is a stream's file if it is a terminal, else nil.
 func terminal(w io.Writer) *os.File {
-	if s, is := w.(*sticky); is {
+	switch s := w.(type) {
+	case *sticky:
+		w = s.w
+	case *speaker:
 		w = s.w
 	}
 	f, ok := w.(*os.File)

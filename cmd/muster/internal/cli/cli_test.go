@@ -89,7 +89,7 @@ func TestTheExamplesOfEveryHelpWork(t *testing.T) {
 }
 
 func elsewhere(line string) bool {
-	if !strings.HasPrefix(line, "muster ") || strings.ContainsAny(line, "<>") || strings.Contains(line, "oci:") {
+	if !strings.HasPrefix(line, "muster ") || strings.ContainsAny(line, "<>") || strings.Contains(line, "oci:") || strings.Contains(line, "--cluster") {
 		return true
 	}
 	for _, c := range []string{"demo", "sim serve", "conformance run", "policy rollback", "policy promote", "policy reload", "get ", "explain ", "top", "doctor", "scheduler"} {

@@ -198,7 +198,7 @@ func (a *app) evictionsText(raw json.RawMessage, wide bool) error {
 	if err := json.Unmarshal(raw, &list); err != nil {
 		return err
 	}
-	names := "WHEN JOB QUEUE FOR RULE TASKS GPUS LOST-GPU-HOURS BECAME"
+	names := "WHEN JOB QUEUE FOR RULE TASKS GPUS UNSAVED-GPU-HOURS BECAME"
 	if wide {
 		names += " COST NEXT-BEST CANDIDATES PRICED-BY IDLE"
 	}
@@ -209,7 +209,7 @@ func (a *app) evictionsText(raw json.RawMessage, wide bool) error {
 		if e.Whole {
 			tasks = "all " + tasks
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.1f\t%s", e.At.UTC().Format(time.RFC3339), safe(e.Job), safe(e.Queue), safe(e.For), e.Rule, tasks, gpus(e.GPUs), lost(e), becameOf(e))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.1f\t%s", e.At.UTC().Format(time.RFC3339), safe(e.Job), safe(e.Queue), safe(e.For), e.Rule, tasks, gpus(e.GPUs), unsaved(e), becameOf(e))
 		if wide {
 			fmt.Fprintf(w, "\t%d\t%d\t%d\t%s\t%s", e.Cost, e.AlternativeCost, e.Candidates, safe(e.Policy), idle(&e.Idle))
 		}
@@ -218,9 +218,10 @@ func (a *app) evictionsText(raw json.RawMessage, wide bool) error {
 	return w.Flush()
 }
 
-// lost is the work that an eviction cost, GPU-hours: none if it was withdrawn.
-func lost(e *view.Eviction) float64 {
-	if !e.Stayed.IsZero() {
+// unsaved is for how long the GPUs of a victim had been held since its start or its last
+// checkpoint, idle or not, in GPU-hours: nothing is lost if it stayed, or saved its work.
+func unsaved(e *view.Eviction) float64 {
+	if !e.Stayed.IsZero() || e.Saved {
 		return 0
 	}
 	return float64(e.LostMS) / 3.6e6

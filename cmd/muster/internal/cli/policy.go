@@ -66,8 +66,9 @@ func (a *app) newPolicy(name, lang, dir string) error {
 		return authorFailed(err)
 	}
 	fmt.Fprintf(a.out, "%s: a policy in %s\n\n", dir, lang)
-	fmt.Fprintf(a.out, "  muster policy test %s     run its tests\n  muster policy build %s    make %s\n", dir, dir, filepath.Join(dir, name+".wasm"))
-	fmt.Fprintf(a.out, "  muster policy check %s\n  muster demo --job-order %s\n", filepath.Join(dir, name+".wasm"), filepath.Join(dir, name+".wasm"))
+	module := filepath.Join(dir, name+".wasm")
+	fmt.Fprint(a.out, a.say(fmt.Sprintf("  muster policy test %s     run its tests\n  muster policy build %s    make %s\n", dir, dir, module)))
+	fmt.Fprint(a.out, a.say(fmt.Sprintf("  muster policy check %s\n  muster demo --job-order %s\n", module, module)))
 	return nil
 }
 

@@ -22,16 +22,12 @@ import (
 
 const policiesFile = "policies.yaml"
 
-// atFlag is the policies.yaml that a command is about.
-func atFlag(c *cobra.Command, to *string, does string) {
-	c.Flags().StringVar(to, "at", policiesFile, "`policies.yaml` "+does)
-}
-
 type loadFlags struct {
-	at, name, beside, guard, by, format string
-	params, signedBy                    []string
-	pin, shadow, plain                  bool
-	shadowFor, wait                     time.Duration
+	whereFlags
+	name, beside, guard, by, format string
+	params, signedBy                []string
+	pin, shadow, plain              bool
+	shadowFor, wait                 time.Duration
 }
 
 func (a *app) policyLoad() *cobra.Command {
@@ -43,10 +39,15 @@ its digest and signatures are verified, it is compiled, and held to the laws tha
 policy may break. A policy that fails changes nothing. Then it is put into
 policies.yaml, which every scheduler that runs with that file follows: the new
 version takes over between two cycles, and the one before stays ready for
-`+"`muster policy rollback`"+`. Queues name a policy by its name.`, `
+`+"`muster policy rollback`"+`. Queues name a policy by its name.
+
+With --cluster it goes into the Policy object of its name instead, which the scheduler of
+that Kubernetes cluster follows; a module, bundle or folder goes into a ConfigMap beside
+the scheduler.`, `
   muster policy load my-order.wasm --name my-order
-  muster policy load oci:registry.internal/policies/order:1.5 --name order --shadow --pin`,
-		"0 it is in policies.yaml, 1 it was refused and nothing has changed, 2 it was called wrongly", cobra.ExactArgs(1),
+  muster policy load oci:registry.internal/policies/order:1.5 --name order --shadow --pin
+  muster policy load my-order.wasm --name my-order --cluster --wait 30s`,
+		"0 it is where the scheduler finds it, 1 it was refused, 2 it was called wrongly", cobra.ExactArgs(1),
 		func(ctx context.Context, args []string) error {
 			if err := checkFormat(f.format); err != nil {
 				return err
@@ -54,7 +55,8 @@ version takes over between two cycles, and the one before stays ready for
 			return operatorFailed(a.load(ctx, args[0], f))
 		})
 	formatFlag(c, &f.format)
-	atFlag(c, &f.at, "to put it into")
+	f.add(a, c, "to put it into")
+	c.Flags().StringVar(&f.namespace, "namespace", "muster-system", "`NAMESPACE` of a cluster's scheduler")
 	c.Flags().StringVar(&f.name, "name", "", "`NAME` by which queues name it (default: its own)")
 	c.Flags().StringArrayVar(&f.params, "param", nil, "setting of the policy, `NAME=VALUE`; may be repeated")
 	c.Flags().StringArrayVar(&f.signedBy, "signed-by", nil, "`ID` of a trusted key of which one must have signed it")
@@ -70,13 +72,20 @@ version takes over between two cycles, and the one before stays ready for
 }
 
 func (a *app) load(ctx context.Context, policy string, f loadFlags) error {
+	cluster, err := a.clusterOf(f.whereFlags)
+	if err != nil {
+		return err
+	}
 	s, err := f.spec(policy)
 	if err != nil {
 		return err
 	}
-	file, text, err := operator.Read(f.at)
-	if err != nil {
-		return err
+	file, text, dir := &wanted.File{}, []byte(nil), "."
+	if cluster == nil {
+		if file, text, err = operator.Read(f.at); err != nil {
+			return err
+		}
+		dir, s.Source = filepath.Dir(f.at), operator.Relative(f.at, s.Source)
 	}
 	var guard *rules.Rules
 	if f.guard != "" {
@@ -84,11 +93,10 @@ func (a *app) load(ctx context.Context, policy string, f loadFlags) error {
 			return err
 		}
 	}
-	s.Source = operator.Relative(f.at, s.Source)
 	if s.Name == "" {
 		s.Name = moduleName(policy)
 	}
-	v, err := operator.Try(ctx, filepath.Dir(f.at), f.by, s, file.Trust, guard)
+	v, err := operator.Try(ctx, dir, f.by, s, file.Trust, guard)
 	if err != nil {
 		return &policyset.FileError{Path: policy, Err: err}
 	}
@@ -98,6 +106,10 @@ func (a *app) load(ctx context.Context, policy string, f loadFlags) error {
 	if f.pin {
 		s.Digest = v.Digest
 	}
+	v.Spec = s.Name
+	if cluster != nil {
+		return a.loadInto(ctx, cluster, s, v, f)
+	}
 	before := time.Now()
 	if text, err = operator.Put(f.at, text, s); err != nil {
 		return err
@@ -105,8 +117,7 @@ func (a *app) load(ctx context.Context, policy string, f loadFlags) error {
 	if err := operator.Write(f.at, text); err != nil {
 		return err
 	}
-	v.Spec = s.Name
-	if err := a.print(f.format, v, func() error { a.loadedText(v, f); return nil }); err != nil {
+	if err := a.print(f.format, v, func() error { a.loadedText(v, f, f.at); return nil }); err != nil {
 		return err
 	}
 	return a.awaitLoad(ctx, f, s.Slot(), v.Digest, before)
@@ -132,7 +143,8 @@ func (f *loadFlags) spec(policy string) (wanted.Spec, error) {
 	return s, nil
 }
 
-func (a *app) loadedText(v reload.Version, f loadFlags) {
+// loadedText tells people what was loaded, and where that is written now.
+func (a *app) loadedText(v reload.Version, f loadFlags, where string) {
 	for _, st := range v.History {
 		switch st.State {
 		case reload.Fetched, reload.Verified, reload.Compiled:
@@ -141,10 +153,10 @@ func (a *app) loadedText(v reload.Version, f loadFlags) {
 			fmt.Fprintf(a.out, "%-9s %s\n", st.State, v.Check)
 		}
 	}
-	fmt.Fprintf(a.out, "%s: %s %s, decides %s\n", f.at, identity(or(v.Name, v.Spec), v.Version), v.Digest, strings.Join(v.Kinds, ", "))
+	fmt.Fprintf(a.out, "%s: %s %s, decides %s\n", where, identity(or(v.Name, v.Spec), v.Version), v.Digest, strings.Join(v.Kinds, ", "))
 	switch {
 	case f.shadow || f.beside != "":
-		fmt.Fprintln(a.out, "it is a shadow: `muster policy status` shows what it would have decided, `promote` makes it decide")
+		fmt.Fprintln(a.out, a.say("it is a shadow: `muster policy status` shows what it would have decided, `promote` makes it decide"))
 	case len(v.Kinds) > 0 && v.Kinds[0] != "rules":
 		fmt.Fprintf(a.out, "queues.yaml names it: %s\n", strings.Join(queueKeys(v.Kinds, v.Spec), ", "))
 	}
@@ -194,7 +206,10 @@ func (a *app) policyRollback() *cobra.Command {
 	return a.asking(reload.OpRollback, "put the version before back, at once", `
 Asks the scheduler that runs with this policies.yaml. The version before is still
 compiled, so nothing is fetched: it decides from the next cycle on. policies.yaml is
-not changed; `+"`muster policy load`"+` loads another version.`,
+not changed; `+"`muster policy load`"+` loads another version.`, `
+With --cluster the scheduler of that Kubernetes cluster is asked, by an annotation of the
+Policy object. It lasts until the object or its source changes, or the scheduler starts
+anew: load the version that you want to keep.`,
 		"0 the version before decides, 1 there is none or no scheduler answered, 2 it was called wrongly", 5*time.Second)
 }
 
@@ -202,36 +217,83 @@ func (a *app) policyReload() *cobra.Command {
 	return a.asking(reload.OpReload, "fetch a policy again, and lift its quarantine", `
 Asks the scheduler that runs with this policies.yaml to fetch, verify, compile and check
 the policy anew, and to put it in place of the one that runs, even if it is the same. A
-tag is resolved again, and a quarantine ends.`,
+tag is resolved again, and a quarantine ends.`, `
+With --cluster the scheduler of that Kubernetes cluster is asked, by an annotation of the
+Policy object.`,
 		"0 it decides, 1 it was refused or no scheduler answered, 2 it was called wrongly", 15*time.Second)
 }
 
 func (a *app) policyPromote() *cobra.Command {
 	return a.asking(reload.OpPromote, "let a shadow decide", `
 Asks the scheduler that runs with this policies.yaml to make the shadow beside a
-policy the active one, from the next cycle on.`,
+policy the active one, from the next cycle on.`, `
+With --cluster the scheduler of that Kubernetes cluster is asked, by an annotation of the
+shadow's Policy object. To make it last, write mode: active into the object, too.`,
 		"0 the shadow decides, 1 there is none or no scheduler answered, 2 it was called wrongly", 5*time.Second)
 }
 
 // asking is a command that asks a running scheduler for one operation, called like it.
-func (a *app) asking(op, short, long, exits string, patience time.Duration) *cobra.Command {
-	var at string
+func (a *app) asking(op, short, long, onCluster, exits string, patience time.Duration) *cobra.Command {
+	var f whereFlags
+	var format string
 	var wait time.Duration
-	examples := fmt.Sprintf("\n  muster policy %s my-order\n  muster policy %s my-order --at cluster/policies.yaml --wait 30s", op, op)
-	c := a.command(op+" NAME", short, long, examples, exits, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
-		return a.request(ctx, at, reload.Request{Op: op, Name: args[0]}, wait)
+	examples := fmt.Sprintf("\n  muster policy %s my-order\n  muster policy %s my-order --at cluster/policies.yaml --wait 30s\n  muster policy %s my-order --cluster", op, op, op)
+	c := a.command(op+" NAME", short, long+"\n"+onCluster, examples, exits, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
+		if err := checkFormat(format); err != nil {
+			return err
+		}
+		return operatorFailed(a.ask(ctx, f, reload.Request{Op: op, Name: args[0]}, wait, format))
 	})
-	atFlag(c, &at, "that the scheduler runs with")
+	f.add(a, c, "that the scheduler runs with")
+	formatFlag(c, &format)
 	c.Flags().DurationVar(&wait, "wait", patience, "wait so long for the scheduler's answer")
 	return c
 }
 
+// took is what came of a request: which version decides, and which did before.
+type took struct {
+	Policy  string  `json:"policy"`
+	Op      string  `json:"op"`
+	Decides decider `json:"decides"`
+	Before  decider `json:"before"`
+}
+
+type decider struct {
+	Name    string `json:"name"`
+	Version string `json:"version,omitempty"`
+	Digest  string `json:"digest,omitempty"`
+}
+
+func (a *app) tellTook(format string, t took) error {
+	return a.print(format, t, func() error {
+		now := identity(t.Decides.Name, t.Decides.Version) + " " + short(t.Decides.Digest)
+		if t.Decides == t.Before {
+			fmt.Fprintf(a.out, "%s: %s decides, as before\n", t.Policy, now)
+			return nil
+		}
+		fmt.Fprintf(a.out, "%s: %s decides, instead of %s\n", t.Policy, now, or(short(t.Before.Digest), t.Before.Name))
+		return nil
+	})
+}
+
+// ask asks the scheduler that is meant.
+func (a *app) ask(ctx context.Context, f whereFlags, r reload.Request, wait time.Duration, format string) error {
+	cluster, err := a.clusterOf(f)
+	switch {
+	case err != nil:
+		return err
+	case cluster != nil:
+		return a.askCluster(ctx, cluster, r, wait, format)
+	}
+	return a.request(ctx, f.at, r, wait, format)
+}
+
 // request asks a running scheduler and waits for the active version to change.
-func (a *app) request(ctx context.Context, at string, r reload.Request, wait time.Duration) error {
+func (a *app) request(ctx context.Context, at string, r reload.Request, wait time.Duration, format string) error {
 	file := operator.StatusFile(at)
 	before, err := reload.ReadStatus(file)
 	if err != nil {
-		return failed("a scheduler writes it beside its policies.yaml; name that with --at", "no scheduler runs with %s: %w", at, unpathed(err))
+		return failed(noFile, "no scheduler runs with %s: %w", at, unpathed(err))
 	}
 	was, ok := before.Find(r.Name)
 	switch {
@@ -249,8 +311,7 @@ func (a *app) request(ctx context.Context, at string, r reload.Request, wait tim
 		now, err := reload.ReadStatus(file)
 		if err == nil {
 			if p, ok := now.Find(r.Name); ok && p.Active != nil && p.Active.Number != was.Active.Number {
-				fmt.Fprintf(a.out, "%s: %s %s decides, instead of %s\n", r.Name, identity(or(p.Active.Name, r.Name), p.Active.Version), short(p.Active.Digest), short(was.Active.Digest))
-				return nil
+				return a.tellTook(format, took{r.Name, r.Op, deciderOf(r.Name, p.Active), deciderOf(r.Name, was.Active)})
 			}
 		}
 		select {
@@ -262,6 +323,10 @@ func (a *app) request(ctx context.Context, at string, r reload.Request, wait tim
 	return failed("is the scheduler still running? `muster policy status` shows when it last wrote", "no answer within %s", wait)
 }
 
+func deciderOf(name string, v *reload.Version) decider {
+	return decider{or(v.Name, name), v.Version, v.Digest}
+}
+
 func unpathed(err error) error {
 	var p *fs.PathError
 	if errors.As(err, &p) {
@@ -271,34 +336,50 @@ func unpathed(err error) error {
 }
 
 func (a *app) policyStatus() *cobra.Command {
-	var at, format string
+	var f whereFlags
+	var format string
 	c := a.command("status [NAME]", "show the policies of a scheduler", `
 Reads what the scheduler has last written beside its policies.yaml: of each policy the
 active version, the shadow and what it would have decided differently, the version
 before, and what was refused or quarantined, with reasons. With a name, also the
-history and the shadow's report.`, `
+history and the shadow's report.
+
+With --cluster it reads the Policy objects of that Kubernetes cluster; -o json has them
+as they are.`, `
   muster policy status
-  muster policy status my-order --at cluster/policies.yaml -o json`,
-		"0 it was read, 1 there is none, 2 it was called wrongly", cobra.MaximumNArgs(1), func(_ context.Context, args []string) error {
+  muster policy status my-order --at cluster/policies.yaml -o json
+  muster policy status --cluster`,
+		"0 it was read, 1 there is none, 2 it was called wrongly", cobra.MaximumNArgs(1), func(ctx context.Context, args []string) error {
 			if err := checkFormat(format); err != nil {
 				return err
 			}
-			st, err := reload.ReadStatus(operator.StatusFile(at))
-			if err != nil {
-				return failed("a scheduler writes it beside its policies.yaml; name that with --at", "no status of %s: %w", at, unpathed(err))
+			cluster, err := a.clusterOf(f)
+			switch {
+			case err != nil:
+				return err
+			case cluster != nil:
+				return operatorFailed(a.clusterStatus(ctx, cluster, args, format))
 			}
-			if len(args) == 0 {
-				return a.print(format, st, func() error { return a.statusText(st) })
-			}
-			p, ok := st.Find(args[0])
-			if !ok {
-				return failed("`muster policy status` lists them", "there is no policy %q", args[0])
-			}
-			return a.print(format, p, func() error { return a.policyText(p) })
+			return a.fileStatus(f.at, args, format)
 		})
 	formatFlag(c, &format)
-	atFlag(c, &at, "that the scheduler runs with")
+	f.add(a, c, "that the scheduler runs with")
 	return c
+}
+
+func (a *app) fileStatus(at string, args []string, format string) error {
+	st, err := reload.ReadStatus(operator.StatusFile(at))
+	if err != nil {
+		return failed(noFile, "no status of %s: %w", at, unpathed(err))
+	}
+	if len(args) == 0 {
+		return a.print(format, st, func() error { return a.statusText(st) })
+	}
+	p, ok := st.Find(args[0])
+	if !ok {
+		return failed("`muster policy status` lists them", "there is no policy %q", args[0])
+	}
+	return a.print(format, p, func() error { return a.policyText(p) })
 }
 
 func (a *app) statusText(st reload.Status) error {

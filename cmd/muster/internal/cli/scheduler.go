@@ -55,7 +55,7 @@ are given.`, `
 	fl.IntVar(&f.BindWorkers, "bind-workers", 16, "binds in flight at most")
 	fl.Float64Var(&f.BindQPS, "bind-qps", 0, "binds per second at most (0: as fast as the API server)")
 	fl.BoolVar(&f.RespectBudgets, "respect-budgets", false, "never evict against a PodDisruptionBudget, not even for a guarantee")
-	fl.StringVar(&f.Policies, "policies", "", "policies.yaml to follow, besides Policy objects")
+	fl.StringVar(&f.Policies, "policies", "", "`FILE` policies.yaml to follow, instead of Policy objects")
 	fl.StringVar(&f.Guard, "guard", "", "`DIR` of rules that say who may load what")
 	fl.StringVar(&f.Listen.Address, "listen", "127.0.0.1:9070", "`ADDRESS` of API, metrics and page")
 	fl.StringVar(&f.Listen.CertFile, "tls-cert", "", "`FILE` with the certificate to serve with")
