@@ -36,7 +36,7 @@ var faultKinds = []string{"hang", "gpu-lost", "xid", "driver-gone", "podresource
 // ParseFault reads a fault; *PatternError if it can't be read.
 func ParseFault(s string) (Fault, error) {
 	wrong := func(why string) (Fault, error) {
-		return Fault{}, &PatternError{s, why, `faults look like "hang gpu 3 at 30s for 1m", "xid=79 gpu 0 at 1m", "lie=other at 5s"`}
+		return Fault{}, &PatternError{Text: s, Why: why, Hint: `faults look like "hang gpu 3 at 30s for 1m", "xid=79 gpu 0 at 1m", "lie=other at 5s"`}
 	}
 	words := strings.Fields(s)
 	if len(words)%2 == 0 {

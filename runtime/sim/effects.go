@@ -2,6 +2,7 @@ package sim
 
 import (
 	"slices"
+	"time"
 
 	"github.com/musterhq/muster/builtin/plan"
 	"github.com/musterhq/muster/builtin/spec"
@@ -52,6 +53,9 @@ func (e *engine) evicted(now spec.Time, v plan.Eviction) {
 			e.queue.add(now+e.o.SaveAfter, jobSaved{v.Job, j.run})
 		}
 		return
+	}
+	if !j.t.Use.IsZero() {
+		v.LostMS = e.lost(now, j, v.Tasks)
 	}
 	e.record(now, v)
 	e.queueOrPost(now+e.o.EvictionTime, ledger.Evicted{Job: v.Job, Tasks: v.Tasks})
@@ -107,15 +111,21 @@ func (j *job) dropNotice(tasks []int32) (told plan.Eviction, ok bool) {
 	return told, true
 }
 
-// lost is the work that tasks have not saved, in GPU-milliseconds.
+// lost is the work that tasks have not saved, in GPU-milliseconds: the time for which
+// they have held GPUs since, and where it is known what these do, the part of it in which
+// they computed.
 func (e *engine) lost(now spec.Time, j *job, tasks []int32) (ms int64) {
 	w := e.loop.Ledger().World()
 	wj := w.Job(j.t.ID)
 	for _, i := range tasks {
 		t := &wj.Tasks[i]
-		ms += int64(w.GPUs(t)) * ((now - max(t.Since, wj.Checkpoint)) / 1e6)
+		work := max(0, now-max(t.Since, wj.Checkpoint))
+		if !j.t.Use.IsZero() {
+			work = work / 1000 * int64(j.t.Use.Busy(time.Duration(now-j.startAt), time.Duration(work)))
+		}
+		ms += int64(w.GPUs(t)) * (work / 1e6)
 	}
-	return max(0, ms) / 1000
+	return ms / 1000
 }
 
 // start begins or continues a job whose gang has come together.

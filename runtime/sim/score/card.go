@@ -43,7 +43,8 @@ type Card struct {
 	Jobs JobFigures `json:"jobs"`
 
 	// Preemptions: victim units (a gang, or the surplus of one), their tasks and
-	// GPUs, and the work lost: since the last checkpoint, and by restarting.
+	// GPUs, and the work lost: since the last checkpoint, and where it is known what the
+	// GPUs did, only that for which they computed.
 	Victims      int64   `json:"preemption_victims"`
 	VictimTasks  int64   `json:"preemption_tasks"`
 	VictimGPUs   float64 `json:"preemption_gpus"`

@@ -56,7 +56,7 @@ type Eviction struct {
 	Job, Queue string
 	Tasks      int64
 	MilliGPUs  int64
-	// LostGPUSeconds is work since the last checkpoint.
+	// LostGPUSeconds is work since the last checkpoint, see Card.
 	LostGPUSeconds float64
 	// Idle says that it went because its GPUs did nothing.
 	Idle bool
