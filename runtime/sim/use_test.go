@@ -261,7 +261,6 @@ func drawn(rt *rapid.T) *trace.Trace {
 type fates struct {
 	told, went, stayed map[string]int
 	started            map[string]spec.Time // last
-	ended              map[string]spec.Time
 }
 
 func (f *fates) observe(rt *rapid.T, uses map[string]pattern.Pattern, after spec.Duration) func(Observation) {

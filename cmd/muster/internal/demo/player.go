@@ -115,17 +115,17 @@ func (p *player) look(now spec.Time, w *world.World) {
 }
 
 // add counts a task if it runs.
-func (s *queueState) add(w *world.World, t *world.Task, now spec.Time) {
+func (q *queueState) add(w *world.World, t *world.Task, now spec.Time) {
 	if t.State != world.Bound && t.State != world.Releasing {
 		return
 	}
 	gpus := w.GPUs(t)
-	s.used = s.used.Add(gpus)
+	q.used = q.used.Add(gpus)
 	busy, idle, ok := w.UseOf(t, now)
-	s.unknown = s.unknown || !ok
-	s.busy = s.busy.Add(gpus.Scale(amount.Amount(busy), amount.Amount(amount.One)))
+	q.unknown = q.unknown || !ok
+	q.busy = q.busy.Add(gpus.Scale(amount.Amount(busy), amount.Amount(amount.One)))
 	if idle > 0 {
-		s.idle = s.idle.Add(gpus)
+		q.idle = q.idle.Add(gpus)
 	}
 }
 

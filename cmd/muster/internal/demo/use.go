@@ -56,21 +56,22 @@ func (p *player) lookAtJobs(now spec.Time, w *world.World) {
 	}
 }
 
-func (s *jobState) look(w *world.World, j *world.Job, now spec.Time) {
+// look takes in what the tasks of a job do.
+func (j *jobState) look(w *world.World, of *world.Job, now spec.Time) {
 	var tasks []*world.Task
-	for i := range j.Tasks {
-		if t := &j.Tasks[i]; t.State == world.Bound || t.State == world.Releasing {
+	for i := range of.Tasks {
+		if t := &of.Tasks[i]; t.State == world.Bound || t.State == world.Releasing {
 			tasks = append(tasks, t)
 		}
 	}
-	s.runs = len(tasks) > 0
+	j.runs = len(tasks) > 0
 	if quiet, ok := w.Quiet(tasks, now); ok {
-		s.known, s.idle = true, quiet > 0
-		s.since = w.KnownUntil(tasks, now) - w.Quota.UseMaxAge - quiet
+		j.known, j.idle = true, quiet > 0
+		j.since = w.KnownUntil(tasks, now) - w.Quota.UseMaxAge - quiet
 	}
 	for i := range w.Notices {
-		if n := &w.Notices[i]; n.Job == j {
-			s.goes = n.Deadline
+		if n := &w.Notices[i]; n.Job == of {
+			j.goes = n.Deadline
 		}
 	}
 }
