@@ -365,7 +365,14 @@ func TestANewConfigurationTakesJobsAlongThatWaitInQueuesItHasNoPlaceFor(t *testi
 	r.expect("root.team")
 }
 
-func TestANewConfigurationWaitsForJobsThatRunInQueuesItHasNoPlaceFor(t *testing.T) {
+// usersIsALeaf is byUser, but for jobs that go into root.users itself.
+var usersIsALeaf = strings.NewReplacer("parent: true, ", "", ", childtemplate: {maxapplications: 2, resources: {max: {vcore: 4}}}", "",
+	"{name: user, create: true, parent: {name: fixed, value: root.users}}", "{name: fixed, value: root.users}").Replace(byUser)
+
+// draining is a scheduler with a job that runs in root.users.ada and one that waits there,
+// which was told to make root.users a leaf.
+func draining(t *testing.T) *rig {
+	t.Helper()
 	r := newRig(t, byUser, Options{}).leads()
 	r.pod("team", "a", "n1", ykUser, `{"user":"ada","groups":["staff"]}`)
 	r.node("n1", "1")
@@ -373,11 +380,7 @@ func TestANewConfigurationWaitsForJobsThatRunInQueuesItHasNoPlaceFor(t *testing.
 	r.tend()
 	r.pod("team", "b", "", ykUser, `{"user":"ada","groups":["staff"]}`)
 	r.settle()
-	r.tend()
-	leaf := strings.Replace(byUser, "parent: true, ", "", 1)
-	leaf = strings.Replace(leaf, "childtemplate: {maxapplications: 2, resources: {max: {vcore: 4}}}", "", 1)
-	leaf = strings.Replace(leaf, "{name: user, create: true, parent: {name: fixed, value: root.users}}", "{name: fixed, value: root.users}", 1)
-	err := r.do(func() error { return r.s.apply(background, r.parse(leaf)) })
+	err := r.do(func() error { return r.s.apply(background, r.parse(usersIsALeaf)) })
 	if err == nil || !strings.Contains(err.Error(), "root.users.ada") {
 		t.Errorf("it says %v", err)
 	}
@@ -385,17 +388,51 @@ func TestANewConfigurationWaitsForJobsThatRunInQueuesItHasNoPlaceFor(t *testing.
 	r.tend()
 	r.expect("root.other", "root.users.ada")
 	if why := r.why("team/pod/b"); !strings.HasPrefix(why, "queue-draining: queue root.users.ada takes no more jobs: in the new configuration its parent root.users is a leaf now") {
-		t.Errorf("until then the other job waits for %q", why)
+		t.Errorf("the job that waits is told %q", why)
 	}
+	return r
+}
+
+func TestANewConfigurationWaitsForJobsThatRunInQueuesItHasNoPlaceFor(t *testing.T) {
+	r := draining(t)
 	r.delete("team/a")
 	r.settle()
-	if err := r.do(func() error { return r.s.apply(background, r.parse(leaf)) }); err != nil {
+	if err := r.do(func() error { return r.s.apply(background, r.parse(usersIsALeaf)) }); err != nil {
 		t.Errorf("then %v", err)
 	}
 	r.settle()
 	r.expect("root.other", "root.users")
 	if why := r.why("team/pod/b"); why != "" {
 		t.Errorf("the other job waits for %q", why)
+	}
+}
+
+func TestAQueueTakesJobsAgainWhenNoConfigurationWantsItToGo(t *testing.T) {
+	for name, comes := range map[string]func(r *rig){
+		"the configuration before is written again": func(r *rig) {
+			if err := r.do(func() error { return r.s.apply(background, r.parse(byUser)) }); err != nil {
+				t.Error(err)
+			}
+		},
+		"nothing is tried for a while": func(r *rig) {
+			r.s.undrain()
+			if len(r.s.drains) == 0 {
+				t.Error("it is given up at once")
+			}
+			r.s.drainEnd = 0
+			r.s.undrain()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := draining(t)
+			comes(r)
+			r.settle()
+			r.tend()
+			r.expect("root.other", "root.users.ada")
+			if why := r.why("team/pod/b"); why != "" {
+				t.Errorf("the job that waits is told %q", why)
+			}
+		})
 	}
 }
 
