@@ -30,14 +30,24 @@ func TestLoad(t *testing.T) {
 	c.test(t)
 }
 
+// The same while each stream is renewed every two seconds: nothing may be unknown or lost.
+func TestLoadWhileStreamsAreRenewed(t *testing.T) {
+	if *figures != "" {
+		t.Skip("the figures are those of TestLoad")
+	}
+	c := load{fleetConfig: fleetConfig{Nodes: 100, Interval: 4 * time.Second, Jitter: time.Second, Cycle: 24 * time.Second}, run: 4 * time.Second, age: 2 * time.Second}
+	c.test(t)
+}
+
 type load struct {
 	fleetConfig
 	run time.Duration
+	age time.Duration // of a stream, at most; 0 is the usual one
 }
 
 func (c load) test(t *testing.T) {
 	s := newScheduler(t, c.Nodes)
-	address := s.serve()
+	address := s.serve(c.age)
 	alone := s.measure(os.Getpid(), c.run/3)
 	began := time.Now()
 	f := startFleet(t, c.withAddress(address))
@@ -48,7 +58,10 @@ func (c load) test(t *testing.T) {
 	before := s.server.Stats()
 	client := s.measureBoth(f.cmd.Process.Pid, c.run)
 	after := s.server.Stats()
-	if broken := after.Opened - uint64(c.Nodes); *figures != "" && broken > 0 {
+	if c.age > 0 && (after.Renewed < uint64(c.Nodes) || after.Replaced > 0 || s.unknown()) {
+		t.Errorf("something became unknown: %t; %+v", s.unknown(), after)
+	}
+	if broken := after.Opened - after.Renewed - uint64(c.Nodes); *figures != "" && broken > 0 {
 		t.Errorf("%d streams broke: %+v", broken, after) // a busy machine may do that to the small one
 	}
 	time.Sleep(time.Second) // the last edges arrive
@@ -94,6 +107,7 @@ type scheduler struct {
 	server *usage.Server
 
 	mu      sync.Mutex
+	dark    bool               // a pod was unknown
 	posted  []notice           // wake-ups that are on their way into the ledger
 	applied map[string][]int64 // when each pod was known to be awake, Unix ns
 	started int
@@ -149,9 +163,9 @@ func (s *scheduler) background(f func(context.Context) error) {
 	})
 }
 
-func (s *scheduler) serve() (address string) {
+func (s *scheduler) serve(age time.Duration) (address string) {
 	var err error
-	s.server, err = usage.NewServer(usage.Options{Sink: s, Identify: usage.NamedByToken})
+	s.server, err = usage.NewServer(usage.Options{Sink: s, Identify: usage.NamedByToken, MaxStreamAge: age})
 	must(s.t, err)
 	s.server.SetLeading(true)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -221,10 +235,18 @@ func (s *scheduler) Used(_ string, uses []usage.PodUse) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, u := range uses {
+		s.dark = s.dark || !u.Known
 		if u.Known && u.Idle == 0 {
 			s.posted = append(s.posted, notice{u.UID, posted})
 		}
 	}
+}
+
+// unknown says whether anything was, since the start.
+func (s *scheduler) unknown() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dark
 }
 
 // Health is usage.Sink.
