@@ -16,13 +16,15 @@ type recorder struct {
 	leaves  []trace.Leaf
 	places  map[string]int // of the leaves, by path
 	samples []score.QueueSample
+	// slow says that victims take time to be gone, even those that are not told before.
+	slow bool
 	// frag measures the idle GPUs that the trace's typical tasks can't use.
 	typicals []pack.Typical
 	frag     *pack.Index
 }
 
 func newRecorder(tr *trace.Trace, o Options) *recorder {
-	r := &recorder{leaves: tr.Leaves(), typicals: TypicalsOf(tr)}
+	r := &recorder{leaves: tr.Leaves(), typicals: TypicalsOf(tr), slow: o.EvictionTime > 0}
 	names := make([]string, len(r.leaves))
 	r.places = make(map[string]int, len(r.leaves))
 	for i, l := range r.leaves {
@@ -49,8 +51,44 @@ func (r *recorder) sample(now spec.Time, w *world.World, watched []*job) {
 		s.Used, s.Demand = int64(used), int64(used.Add(pendingGPUs(w, q)))
 		s.Weight = t.Queues[q].Spec.Weight
 	}
+	if r.slow || len(w.Notices) > 0 {
+		r.hold(w)
+	}
 	r.measure(now, w, watched)
 	r.rec.Sample(now, r.samples, int64(t.Capacity()[amount.GPU]), r.fragments(w))
+}
+
+// hold corrects the samples while victims are on their way out: they hold their GPUs
+// until they are gone, and whoever gets these next holds nothing before.
+func (r *recorder) hold(w *world.World) {
+	for i := range r.samples {
+		r.samples[i].Used, r.samples[i].Demand = 0, 0
+	}
+	add := func(t *world.Task) {
+		i, ok := r.places[w.Quota.Queues[t.Job.Queue].Path]
+		if !ok {
+			return
+		}
+		gpus := int64(w.GPUs(t))
+		r.samples[i].Demand += gpus
+		if t.State == world.Bound || t.State == world.Releasing {
+			r.samples[i].Used += gpus
+		}
+	}
+	w.EachPlaced(add)
+	for _, l := range r.leaves {
+		q, ok := w.Quota.Lookup(l.Path)
+		if !ok {
+			continue
+		}
+		for _, j := range w.PendingIn(q) {
+			for i := range j.Tasks {
+				if t := &j.Tasks[i]; t.State == world.Pending {
+					add(t)
+				}
+			}
+		}
+	}
 }
 
 // measure adds what is known now of the GPUs of some jobs.

@@ -183,6 +183,9 @@ func TestTheStoryOfUseIsPlayedAsPromised(t *testing.T) {
 	near("idle", use.IdleGPUHours, 8*(80+50+55)/60.)
 	near("busy", use.BusyGPUHours, 32*3-8*(80+50+55)/60.)
 	near("lost", res.Card.LostGPUHours, 8*(20+85)/60.)
+	// Who is under notice holds its GPUs, and who waits for them does not.
+	near("used by research", 3*res.Card.Queues[0].Used, (32*100+24*35+16*45)/60.)
+	near("owed to product", res.Card.GuaranteeDeficit, 8*(10+15)/60.)
 }
 
 func TestWithoutProbesThePolicyTakesTheBusyOneInstead(t *testing.T) {
@@ -225,6 +228,14 @@ func TestWhatAVictimUnderNoticeLosesIsCountedWhenItGoes(t *testing.T) {
 				t.Errorf("%d victims lost %f GPU-seconds", res.Card.Victims, lost)
 			}
 		})
+	}
+}
+
+func TestAQueueWaitsForItsGuaranteeUntilTheVictimsAreGone(t *testing.T) {
+	tr := pool(1, gang("v", "research", 0, 1, "", 0), gang("p", "product", 1000*spec.Second, 1, "", 0))
+	res, _, _, _ := told(t, tr, Options{Until: 2000 * spec.Second, EvictionTime: 50 * spec.Second}, "v")
+	if c := res.Card; c.TimeToGuaranteeMax != 50 || math.Abs(c.GuaranteeDeficit*3600-50) > 1e-6 || math.Abs(c.AllocationRatio-1) > 1e-9 {
+		t.Errorf("it waited %f s for %f GPU-hours, of %f", c.TimeToGuaranteeMax, c.GuaranteeDeficit, c.AllocationRatio)
 	}
 }
 

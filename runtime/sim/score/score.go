@@ -20,7 +20,7 @@ const Unlimited = math.MaxInt64
 type QueueSample struct {
 	Guaranteed int64
 	Max        int64 // Unlimited when there is none; 0 forbids
-	Used       int64
+	Used       int64 // by what runs, victims until they are gone
 	// Demand is what the queue would use if it could: running and pending.
 	Demand int64
 	// Ideal is the share that fairness promises, used with Options.IdealGiven;
