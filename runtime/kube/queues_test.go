@@ -290,6 +290,18 @@ func TestWhoeverComesToLeadHasTheSameQueues(t *testing.T) {
 	next.expect("root.blue", "root.red")
 }
 
+func TestWhoeverComesToLeadMakesTheQueuesFirstThatJobsRunIn(t *testing.T) {
+	r := newRig(t, byNamespace, Options{MaxCreated: 1})
+	r.node("n1", "1")
+	r.pod("blue", "a", "")
+	r.pod("red", "b", "n1")
+	r.leads()
+	r.expect("root.red")
+	if why := r.why("blue/pod/a"); !strings.HasPrefix(why, "too-many-queues") {
+		t.Errorf("the job that waits is told %q", why)
+	}
+}
+
 func TestANamespacesQuotaIsItsQueuesAndFollowsIt(t *testing.T) {
 	r := newRig(t, byNamespace, Options{}).leads()
 	most := func() string {
@@ -465,7 +477,7 @@ func TestWhateverHappensEachJobHasItsQueueAndNoQueueIsLeftOver(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		r := newRig(t, byNamespace, Options{IdleCreated: 1, MaxCreated: 6}).leads()
 		r.node("n1", "1000")
-		n := 0
+		n, same := 0, true
 		rt.Repeat(map[string]func(*rapid.T){
 			"pod": func(rt *rapid.T) {
 				n++
@@ -480,6 +492,7 @@ func TestWhateverHappensEachJobHasItsQueueAndNoQueueIsLeftOver(t *testing.T) {
 			"tend": func(*rapid.T) { r.tend() },
 			"configure": func(rt *rapid.T) {
 				c := rapid.SampledFrom(configs).Draw(rt, "queues")
+				same = same && c == byNamespace
 				_ = r.do(func() error { return r.s.apply(background, r.parse(c)) }) // jobs may be in the way
 			},
 			"": func(rt *rapid.T) {
@@ -509,6 +522,16 @@ func TestWhateverHappensEachJobHasItsQueueAndNoQueueIsLeftOver(t *testing.T) {
 		}
 		if len(r.refused) > 0 {
 			rt.Fatalf("the ledger refused %q", r.refused)
+		}
+		if !same { // what runs has stayed where other rules had put it
+			return
+		}
+		next := newRig(t, byNamespace, Options{})
+		for _, p := range r.pods {
+			next.s.mirror.PodChanged(p)
+		}
+		if next.leads(); !slices.Equal(next.queues(), r.queues()) {
+			rt.Fatalf("whoever leads next has %q, not %q", next.queues(), r.queues())
 		}
 	})
 }

@@ -280,15 +280,18 @@ func (m *Mirror) Begin(intended []act.Unit) {
 }
 
 // ask has the queue of each job asked for, so that those that are to be created can be
-// there before the jobs are.
+// there before the jobs are; for jobs that run first, as there may not be room for all.
 func (m *Mirror) ask() {
 	if m.o.Asked == nil {
 		return
 	}
-	for _, j := range sortedJobs(m.jobs) {
-		if len(j.pods) > 0 {
-			m.inform(j)
-			m.o.Queue(j.info, j.namespace)
+	jobs := sortedJobs(m.jobs)
+	for _, running := range []bool{true, false} {
+		for _, j := range jobs {
+			if len(j.pods) > 0 && (j.bound() > 0) == running {
+				m.inform(j)
+				m.o.Queue(j.info, j.namespace)
+			}
 		}
 	}
 	m.o.Asked()
