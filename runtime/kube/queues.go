@@ -133,6 +133,12 @@ func (s *Scheduler) drain(dropped []grow.Dropped) {
 	s.mirror.Flush()
 }
 
+func (s *Scheduler) draining() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.drains) > 0
+}
+
 // undrain opens queues again that nobody wants to have dropped any more.
 func (s *Scheduler) undrain() {
 	s.mu.Lock()
@@ -182,19 +188,20 @@ func (s *Scheduler) asked() {
 }
 
 // gather is how long wishes for queues are collected, rest how long a change of the tree is
-// the last one, and restShare how many times longer than it took.
+// the last one, restShare how many times longer than it took, and again how long it is
+// waited when one was refused.
 const (
 	gather    = 50 * time.Millisecond
 	rest      = 200 * time.Millisecond
 	restShare = 4
+	again     = 5 * time.Second
 )
 
 // tend changes the tree as the garden wants it, until ctx ends.
 func (s *Scheduler) tend(ctx context.Context) {
-	var c clock.Real
 	for {
 		var sweep <-chan int64
-		if s.garden.count() > 0 {
+		if s.garden.count() > 0 || s.draining() {
 			sweep = soon(time.Duration(s.garden.idle) / 2)
 		}
 		wait := time.Duration(0)
@@ -209,13 +216,19 @@ func (s *Scheduler) tend(ctx context.Context) {
 			return
 		}
 		s.undrain()
-		began := c.Now()
+		began := clock.Real{}.Now()
 		changed, err := s.regrow(ctx)
-		if err != nil && ctx.Err() == nil {
+		switch {
+		case err != nil && ctx.Err() == nil:
 			s.o.Log.Error("queues that placement rules create can't be created, or removed; it is tried again", "error", err)
 			s.garden.wake()
+			wait = again
+		case changed:
+			wait = max(rest, restShare*time.Duration(clock.Real{}.Now()-began))
+		default:
+			wait = 0
 		}
-		if (changed || err != nil) && !pause(ctx, max(rest, restShare*time.Duration(c.Now()-began))) {
+		if !pause(ctx, wait) {
 			return
 		}
 	}

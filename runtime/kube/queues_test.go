@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -243,6 +244,41 @@ func TestADynamicQueueFromAUserNameWithItsTemplateGoneWhenEmpty(t *testing.T) {
 	r.expect("root.other", "root.users.ada_dot_l")
 	r.tend()
 	r.expect("root.other")
+}
+
+// TestQueuesComeAndGoWhileNobodyTends but the scheduler itself.
+func TestQueuesComeAndGoWhileNobodyTends(t *testing.T) {
+	r := newRig(t, byNamespace, Options{IdleCreated: 20 * time.Millisecond}).leads()
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	all.Go(func() { _ = r.s.loop.Run(ctx) })
+	all.Go(func() { _ = r.s.mirror.Run(ctx) })
+	all.Go(func() { r.s.tend(ctx) })
+	defer all.Wait()
+	defer cancel()
+	eventually := func(leaves ...string) {
+		t.Helper()
+		var got []string
+		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+			r.s.mu.Lock()
+			got = paths(r.s.grown)
+			r.s.mu.Unlock()
+			if slices.Equal(got, leaves) {
+				return
+			}
+		}
+		t.Fatalf("there are %q, not %q", got, leaves)
+	}
+	r.pod("red", "a", "")
+	r.pod("blue", "b", "")
+	eventually("root.blue", "root.red")
+	r.delete("red/a")
+	eventually("root.blue")
+	r.pod("red", "c", "")
+	eventually("root.blue", "root.red")
+	r.delete("red/c")
+	r.delete("blue/b")
+	eventually()
 }
 
 func TestOfAThousandNamespacesTheTreeChangesOnce(t *testing.T) {
