@@ -78,11 +78,12 @@ func (h *heard) watched(p *pod, idle time.Duration) bool {
 func scheduler(t testing.TB) (*heard, string) {
 	t.Helper()
 	h := &heard{pods: map[string]usage.PodUse{}, woke: map[string]time.Time{}}
-	return h, serve(t, h)
+	_, address := serve(t, h)
+	return h, address
 }
 
 // serve takes reports on loopback.
-func serve(t testing.TB, sink usage.Sink) (address string) {
+func serve(t testing.TB, sink usage.Sink) (table *usage.Table, address string) {
 	t.Helper()
 	server, err := usage.NewServer(usage.Options{Sink: sink, Identify: usage.NamedByToken})
 	must(t, err)
@@ -96,7 +97,7 @@ func serve(t testing.TB, sink usage.Sink) (address string) {
 		cancel()
 		must(t, <-ended)
 	})
-	return l.Addr().String()
+	return server.Table(), l.Addr().String()
 }
 
 // probe runs `muster-probe run` on a machine, as node gpu-1.
@@ -145,7 +146,7 @@ func (p *probe) said(line, word string) (value string) {
 	return value
 }
 
-// metric of the probe, as its /metrics tells it.
+// metric of the probe, as its /metrics tells it; "" if it is not there (yet).
 func (p *probe) metric(name string) string {
 	p.t.Helper()
 	answer, err := http.Get("http://" + p.said("msg=serving", "address") + "/metrics")
@@ -158,7 +159,6 @@ func (p *probe) metric(name string) string {
 			return strings.TrimSpace(value)
 		}
 	}
-	p.t.Fatalf("no %s in\n%s", name, body)
 	return ""
 }
 
@@ -171,6 +171,39 @@ func TestAWholeProbeWithoutAGPU(t *testing.T) {
 		c = whole{pods: 64, gpus: 8, wakes: 20, interval: 5 * time.Second, run: time.Minute}
 	}
 	c.test(t)
+}
+
+// What waits for ever in a kernel is as busy as what works. Looks tell them apart.
+func TestAHangIsToldToTheScheduler(t *testing.T) {
+	m := newMachine(t)
+	table, address := serve(t, nil)
+	hangs, works := m.pod(0), m.pod(1)
+	m.add(0, uint32(hangs.pid), 40)
+	m.add(0, uint32(works.pid), 40)
+	m.tell()
+	p := m.probe(os.Args[0], address, "--interval=500ms", "--report-interval=1s", "--first-report-within=0", "--duty=3s")
+	if p.said("name=ebpf", "up") != "true" {
+		missing(t, "no eBPF here: %s", p.said("name=ebpf", "reason"))
+	}
+	silent := func(q *pod) *uint64 {
+		n, _ := table.One("gpu-1")
+		for _, u := range n.Uses {
+			if u.GetOwner() == q.uid {
+				return u.NoLaunchMs
+			}
+		}
+		return nil
+	}
+	eventually(t, "the one that launches nothing is told, and not the other", time.Minute, func() bool {
+		works.launch()
+		ms := silent(hangs)
+		return ms != nil && *ms >= 5000 && silent(works) == nil
+	})
+	hangs.launch() // the collective went on
+	eventually(t, "it goes on", time.Minute, func() bool {
+		hangs.launch()
+		return silent(hangs) == nil
+	})
 }
 
 type whole struct {
