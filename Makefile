@@ -13,8 +13,9 @@ FUZZTIME  ?= 10s
 PKG       ?= ./...
 
 # Modules of their own beside the main one: the guests' SDK and the policies that
-# we ship, so that neither carries the host's dependencies.
-NESTED := $(patsubst %/go.mod,%,$(wildcard sdk/go/go.mod policies/library/go.mod))
+# we ship, so that neither carries the host's dependencies, and what plays the alert rules
+# in Prometheus' engine, so that the host does not carry that.
+NESTED := $(patsubst %/go.mod,%,$(wildcard sdk/go/go.mod policies/library/go.mod tools/alerts/go.mod))
 
 # Which guests there are and how each is built into bin/policies; adds
 # prerequisites to `guests`.
