@@ -12,7 +12,7 @@ import (
 func TestTheNameOfTheFileSaysWhatPeopleType(t *testing.T) {
 	for file, want := range map[string]string{
 		"muster": Muster, "/usr/bin/muster": Muster, "./muster-dev": Muster, "cli.test": Muster,
-		"kubectl-muster": Plugin, "/home/me/.krew/bin/kubectl-muster": Plugin, "kubectl-muster.exe": Plugin,
+		"kubectl-muster": Plugin, "krew/bin/kubectl-muster": Plugin, "kubectl-muster.exe": Plugin,
 	} {
 		if got := Program(file); got != want {
 			t.Errorf("%s is %q", file, got)

@@ -60,11 +60,11 @@ func (c *Cluster) Put(ctx context.Context, s wanted.Spec, a *source.Artifact) (b
 
 // sourceOf is where the cluster finds a policy, and what is to be put there.
 func (c *Cluster) sourceOf(s wanted.Spec, a *source.Artifact) (from api.PolicySource, data map[string][]byte, err error) {
-	switch {
-	case s.Source.Kind == wanted.FromOCI:
+	switch s.Source.Kind {
+	case wanted.FromOCI:
 		from.OCI = &api.OCISource{Reference: s.Source.At, PlainHTTP: s.Source.PlainHTTP}
 		return from, nil, nil
-	case s.Source.Kind == wanted.FromLayout:
+	case wanted.FromLayout:
 		return from, nil, errorf("`muster policy push` it to a registry and load oci:HOST/REPOSITORY:TAG, or load the module itself", "a layout is a folder of this machine, which the cluster can't read")
 	}
 	from.ConfigMap = &api.ConfigMapSource{Name: "policy-" + s.Name}
