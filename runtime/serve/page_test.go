@@ -289,6 +289,24 @@ func TestTwoHundredQueuesAreFoldedAndFound(t *testing.T) {
 	becomes(t, ctx, `document.querySelectorAll('[data-queue]').length === 1`)
 }
 
+// What is too wide for a telephone is scrolled inside its own part, and names don't fall
+// apart at their hyphens.
+func TestThePageFitsATelephone(t *testing.T) {
+	probes := &servetest.Probes{}
+	c := servetest.HourOf(t, probes.Into(view.Options{}), func(c *servetest.Cluster) { probes.Report(c, habits) })
+	ctx := browse(t, c, nil)
+	do(t, ctx, chromedp.EmulateViewport(390, 844))
+	becomes(t, ctx, `document.querySelectorAll('#usage svg.chart').length === 3 && document.querySelectorAll('#jobs tbody tr').length > 5 && `+drawn)
+	becomes(t, ctx, `document.documentElement.clientWidth === 390`)
+	if w := value[int](t, ctx, `document.documentElement.scrollWidth`); w != 390 {
+		t.Errorf("the page is %d pixels wide", w)
+	}
+	broken := value[string](t, ctx, `[...document.querySelectorAll('td .keep')].filter(e => e.getClientRects().length > 1).map(e => e.textContent).join(', ')`)
+	if broken != "" {
+		t.Errorf("in two lines: %s", broken)
+	}
+}
+
 // With MUSTER_SCREENSHOT=FILE the page of a busy hour is written as a picture, in the
 // colours of MUSTER_SCHEME.
 func TestUseOverTimeIsStackedUpToWhatIsUsed(t *testing.T) {

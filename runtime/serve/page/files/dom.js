@@ -38,8 +38,15 @@ export function replace(place, ...children) {
 export function table(caption, columns, rows, nothing) {
   if (rows.length === 0) return el("p", { class: "none" }, nothing);
   return el("table", { "aria-label": caption },
-    el("thead", {}, el("tr", {}, ...columns.map(([name, kind]) => el("th", { scope: "col", class: kind }, name)))),
+    el("thead", {}, el("tr", {}, ...columns.map(([name, kind, about]) => el("th", { scope: "col", class: kind, title: about }, name)))),
     el("tbody", {}, ...rows.map((cells) => el("tr", {}, ...cells.map((c, i) => el("td", { class: columns[i][1] }, c))))));
+}
+
+// path is a name that goes on in a new line after a dot or slash, and not at its hyphens
+// unless a part of it is very long.
+export function path(name) {
+  const parts = name.split(/(?<=[./])/);
+  return el("span", {}, ...parts.flatMap((p, i) => [el("span", { class: p.length > 40 ? null : "keep" }, p), i < parts.length - 1 ? el("wbr") : null]));
 }
 
 const GPU = "nvidia.com/gpu";

@@ -1,4 +1,4 @@
-import { el, table } from "./dom.js";
+import { el, path, table } from "./dom.js";
 
 // IDLE is what the scheduler calls idle: shorter pauses are how jobs work.
 const IDLE = 5 * 60 * 1000, ROWS = 100;
@@ -76,7 +76,7 @@ export function worth(gpus, link, filter) {
     if (strays.length) what.push(el("span", { class: "warn" }, `used without a request by ${strays.map((u) => u.pod || u.owner).join(", ")}`));
     const jobs = [...new Set(g.uses.map((u) => u.job).filter(Boolean))], queues = [...new Set(g.uses.map((u) => u.queue).filter(Boolean))];
     return [el("span", {}, link("node", g.node), ` ${index(g)}`), g.gpu_type || g.product || "?", el("span", { class: "what" }, ...what), percent(g.busy_permille), memory(g.memory_used),
-      el("span", {}, ...jobs.map((j) => link("job", j))), queues.join(", ")];
+      el("span", {}, ...jobs.map((j) => link("job", j))), el("span", {}, ...queues.flatMap((q, i) => [i ? ", " : "", path(q)]))];
   };
-  return table("GPUs that are worth a look", [["GPU"], ["Type", "keep"], ["What"], ["Busy", "n"], ["Memory", "n"], ["Job"], ["Queue"]], list.slice(0, ROWS).map(row), "no GPU is idle, unhealthy or used without a request, as far as it is known");
+  return table("GPUs that are worth a look", [["GPU", "keep"], ["Type", "keep"], ["What"], ["Busy", "n"], ["Memory", "n"], ["Job"], ["Queue"]], list.slice(0, ROWS).map(row), "no GPU is idle, unhealthy or used without a request, as far as it is known");
 }

@@ -1,8 +1,8 @@
 // The page asks the API every two seconds and draws what has changed.
-import { ago, el, isGPU, label, quantity, replace, table } from "./dom.js";
+import { ago, el, isGPU, label, path, quantity, replace, table } from "./dom.js";
 import { tree } from "./queues.js";
 import { chart, colours } from "./chart.js";
-import { strip, worth } from "./gpus.js";
+import { lasted, strip, worth } from "./gpus.js";
 
 const EVERY = 2000, MANY = 40, ROWS = 100;
 const GPU = "nvidia.com/gpu";
@@ -106,7 +106,7 @@ const request = (job) => {
 };
 
 function link(kind, name) {
-  return el("button", { class: "link", type: "button", "data-key": `${kind} ${name}`, click: () => state.explain(kind, name) }, name);
+  return el("button", { class: "link", type: "button", "data-key": `${kind} ${name}`, click: () => state.explain(kind, name) }, path(name));
 }
 
 function drawJobs() {
@@ -120,15 +120,28 @@ function drawJobs() {
   replace($("reasons"), ...Object.entries(count).sort((a, b) => b[1] - a[1]).map(([code, n]) =>
     el("button", { type: "button", "aria-pressed": String(code === reason), "data-key": `reason ${code}`, click: () => { reason = reason === code ? "" : code; drawJobs(); } }, `${code} `, el("span", { class: "count" }, String(n)))));
   const list = jobs.items.filter((j) => (!reason || (j.reason?.code ?? "not tried yet") === reason) && (!state.filter || j.queue.toLowerCase().includes(state.filter)));
-  replace($("jobs"), table("Waiting jobs", [["Job"], ["Queue"], ["GPUs", "keep"], ["Waits", "n"], ["Why"]],
-    list.slice(0, rows).map((j) => [link("job", j.id), j.queue, request(j), ago(j.submit, now), el("span", {}, el("span", { class: "code" }, j.reason?.code ?? "not tried yet"), ` ${(j.reason?.text ?? "").replace(`${j.reason?.code}: `, "")}`)]), "no job waits"),
+  replace($("jobs"), table("Waiting jobs", [["Job", "long"], ["Queue", "long"], ["GPUs", "keep"], ["Waits", "n"], ["Why"]],
+    list.slice(0, rows).map((j) => [link("job", j.id), path(j.queue), request(j), ago(j.submit, now), el("span", {}, el("span", { class: "code" }, j.reason?.code ?? "not tried yet"), ` ${(j.reason?.text ?? "").replace(`${j.reason?.code}: `, "")}`)]), "no job waits"),
   list.length > rows ? el("button", { type: "button", "data-key": "more", click: () => { rows += ROWS; drawJobs(); } }, `show more (${list.length - rows})`) : null);
 }
 
+// became is what came of an eviction: one that was announced may be withdrawn.
+function became(e) {
+  if (e.stayed) return el("span", { class: "good" }, `stayed: ${e.stayed_reason}`);
+  if (!e.ended && e.deadline) return el("span", { class: "warn" }, `leaves by ${new Date(e.deadline).toLocaleTimeString()}`);
+  return e.saved ? "saved, then ended" : "ended";
+}
+
+// unsaved is how long the GPUs had been held since the job started or saved its work last,
+// idle or not, in GPU-hours; nothing of it is lost if it stayed or has saved meanwhile.
+const unsaved = (e) => (e.stayed || e.saved ? "–" : (e.lost_gpu_ms / 3.6e6).toFixed(1));
+const UNSAVED = ["GPU-hours unsaved", "n", "held since the start or the last checkpoint, idle or not"];
+
 function drawEvictions(body) {
   $("evictions-count").textContent = String(body.total);
-  replace($("evictions"), table("Recent evictions", [["When"], ["Job"], ["Queue"], ["For"], ["Rule"], ["GPUs", "n"], ["GPU-hours lost", "n"], ["Priced by"]],
-    body.items.map((e) => [new Date(e.at).toLocaleTimeString(), link("job", e.job), e.queue, link("job", e.for), el("span", { class: "code" }, e.rule), quantity(GPU, e.gpu_milli), (e.lost_gpu_ms / 3.6e6).toFixed(1), e.policy.split(" ")[0]]), "nobody was evicted"));
+  replace($("evictions"), table("Recent evictions", [["When", "keep"], ["Job"], ["Queue"], ["For"], ["Rule"], ["Became"], ["GPUs", "n"], UNSAVED, ["Priced by"]],
+    body.items.map((e) => [new Date(e.at).toLocaleTimeString(), link("job", e.job), path(e.queue), link("job", e.for),
+      el("span", {}, el("span", { class: "code" }, e.rule), e.idle_ms ? ` idle for ${lasted(e.idle_ms)}` : null), became(e), quantity(GPU, e.gpu_milli), unsaved(e), path(e.policy.split(" ")[0])]), "nobody was evicted"));
 }
 
 function version(p) {
@@ -143,7 +156,7 @@ function drawPolicies(body) {
       const sum = (f) => (p.uses ?? []).reduce((a, u) => a + u[f], 0);
       const failed = (p.uses ?? []).find((u) => u.failure);
       const bad = p.active?.state === "quarantined";
-      return [p.name, (p.kinds ?? (p.uses ?? []).map((u) => u.kind)).join(", "), version(p), el("span", { class: bad ? "alert" : null }, (p.active?.state ?? "active") + (p.shadow ? `, shadow ${p.shadow.version ?? ""}` : "")),
+      return [path(p.name), (p.kinds ?? (p.uses ?? []).map((u) => u.kind)).join(", "), version(p), el("span", { class: bad ? "alert" : null }, (p.active?.state ?? "active") + (p.shadow ? `, shadow ${p.shadow.version ?? ""}` : "")),
         String(sum("calls")), String(sum("fallbacks")), String((p.queues ?? []).length), failed?.failure ?? ""];
     }), "no policy has been asked"));
 }
@@ -188,7 +201,7 @@ function explanation(e) {
       el("b", {}, `${marks[l.verdict]}${l.level}`), l.text ? `: ${l.text}` : l.verdict === "not reached" ? " (not reached)" : "",
       (l.details ?? []).length ? el("ul", {}, ...l.details.map((d) => el("li", {}, d))) : null))),
     tasks.length ? table("Tasks", [["Task", "n"], ["Where"], ["State"], ["Since"]], tasks.map((t) => [String(t.index), t.node ? link("node", t.node) : link("job", t.job), t.state, new Date(t.since).toLocaleString()]), "") : null,
-    (e.evictions ?? []).length ? table("Evictions", [["When"], ["For"], ["Rule"], ["GPU-hours lost", "n"]], e.evictions.map((v) => [new Date(v.at).toLocaleString(), link("job", v.for), v.rule, (v.lost_gpu_ms / 3.6e6).toFixed(1)]), "") : null,
+    (e.evictions ?? []).length ? table("Evictions", [["When"], ["For"], ["Rule"], ["Became"], UNSAVED], e.evictions.map((v) => [new Date(v.at).toLocaleString(), link("job", v.for), v.rule, became(v), unsaved(v)]), "") : null,
   ].filter(Boolean);
 }
 
