@@ -19,7 +19,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"muster": main})
+	testscript.Main(m, map[string]func(){"muster": main, "kubectl-muster": main})
 }
 
 // The scripts find the shipped policies in $POLICIES, misbehaving ones in bad/, and
