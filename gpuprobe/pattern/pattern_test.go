@@ -86,6 +86,12 @@ func TestAHangLaunchesNothing(t *testing.T) {
 	if a, b := p.Launches(2*time.Second), p.Launches(time.Hour); a != 1000 || b != 1000 {
 		t.Errorf("%d launches, then %d", a, b)
 	}
+	if _, hangs := p.HangsSince(time.Second - 1); hangs {
+		t.Error("it hangs before it does")
+	}
+	if at, hangs := p.HangsSince(time.Hour); !hangs || at != time.Second {
+		t.Errorf("after an hour it hangs %v, since %v", hangs, at)
+	}
 }
 
 // drawPattern makes patterns of whole tenths of seconds.

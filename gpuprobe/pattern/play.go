@@ -79,6 +79,13 @@ func (p *Pattern) Launches(t time.Duration) uint64 {
 // on says whether a phase does something d after it began.
 func (ph *phase) isOn(d time.Duration) bool { return ph.share > 0 && d%ph.period < ph.on }
 
+// HangsSince is when the kernel that runs at t and never ends was launched; not ok if
+// none does.
+func (p *Pattern) HangsSince(t time.Duration) (at time.Duration, ok bool) {
+	k, begin := p.at(t)
+	return begin, p.phase(k).hangs
+}
+
 // LastActive is when something ran last, at t at the latest; not ok if nothing ever did.
 func (p *Pattern) LastActive(t time.Duration) (at time.Duration, ok bool) {
 	k, begin := p.at(t)

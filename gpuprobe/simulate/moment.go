@@ -127,8 +127,16 @@ func (m *moment) use(p *Pod, gpu int) agent.Use {
 	u.LastActive = p.lastActive(at)
 	if m.fault("ebpf-gone", -1) == nil {
 		m.watch(p, t, &u)
+		m.listen(p, t, &u)
 	}
 	return u
+}
+
+// listen adds what looks at busy pods tell: that no launch comes, from the second look on.
+func (m *moment) listen(p *Pod, t time.Duration, u *agent.Use) {
+	if since, hangs := p.Pattern.HangsSince(t); hangs && t-since >= sweep {
+		u.NoLaunchSince = p.Start.Add(since)
+	}
 }
 
 // watch adds what launch probes see: they are armed once a pod has been idle for a sweep,

@@ -73,6 +73,22 @@ func TestANodeSaysWhatItsPodsDo(t *testing.T) {
 	}
 }
 
+func TestAHangIsBusyAndSilent(t *testing.T) {
+	n := played(t)
+	if err := n.Run(Pod{UID: "stuck", Namespace: "ns", Name: "x", GPUs: []int{1}, Start: start, Pattern: MustPattern("busy for 20s, hang")}); err != nil {
+		t.Fatal(err)
+	}
+	for at, want := range map[time.Duration]time.Time{22 * time.Second: {}, 62 * time.Second: after(20 * time.Second)} {
+		u := useOf(n.State(after(at)), "stuck")
+		if *u.Busy != 1000 || !u.NoLaunchSince.Equal(want) {
+			t.Errorf("after %v: busy %d, silent since %v", at, *u.Busy, u.NoLaunchSince)
+		}
+	}
+	if u := useOf(n.State(after(62*time.Second)), "worker"); !u.NoLaunchSince.IsZero() {
+		t.Errorf("one that works is silent since %v", u.NoLaunchSince)
+	}
+}
+
 func TestAWakeUpIsAnEdgeAndSeenBetweenSweeps(t *testing.T) {
 	n := played(t)
 	at, ok := n.NextEdge(after(40 * time.Second))
