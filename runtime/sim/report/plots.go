@@ -123,7 +123,7 @@ func utilisation(runs []Run, span float64) *figure {
 		}
 		if l := steps(edges(s, per), percentOf(s, func(q score.QueueSeries) []float64 { return q.Busy })); l != nil {
 			l.Color, l.Width, l.Dashes = hue(i), 1.2, dashed.Dashes
-			f.line(r.Name+", really busy", l)
+			f.line("busy: "+r.Name, l)
 		}
 	}
 	limits(f, span/per, 103, unit == "hours")

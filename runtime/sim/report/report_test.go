@@ -81,6 +81,28 @@ func TestTheReportIsOneFileThatNeedsNoOther(t *testing.T) {
 	}
 }
 
+func TestWhatGPUsReallyDidIsDrawnWhereItWasMeasured(t *testing.T) {
+	bare := fiveQueues(t, "bare", 5)
+	full := fiveQueues(t, "full", 5)
+	full.Card.Use = &score.UseFigures{MeasuredGPUHours: 10, BusyGPUHours: 4}
+	for i := range full.Card.Queues {
+		full.Card.Queues[i].Use = &score.UseFigures{}
+		full.Series.Queues[i].Busy = full.Series.Queues[(i+1)%5].Used
+	}
+	for name, c := range map[string]struct {
+		runs []Run
+		want int // lines of what was busy
+	}{"nobody": {[]Run{bare}, 0}, "one of two": {[]Run{bare, full}, 1}} {
+		var b bytes.Buffer
+		if err := HTML(&b, name, c.runs); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Count(b.String(), "busy: full"); got != c.want || strings.Contains(b.String(), "of that really busy") != (c.want > 0) {
+			t.Errorf("%s: %d lines of what is busy", name, got)
+		}
+	}
+}
+
 func TestThePNGIsAPictureOfTheAskedSize(t *testing.T) {
 	var b bytes.Buffer
 	if err := PNG(&b, "Five queues on 512 GPUs", fiveQueues(t, "", 5).Series, 24, 10); err != nil {
