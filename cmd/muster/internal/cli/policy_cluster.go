@@ -100,7 +100,7 @@ func (a *app) loadInto(ctx context.Context, c *operator.Cluster, s wanted.Spec, 
 	if err != nil {
 		return err
 	}
-	a.remark("the scheduler has it: it is %s", strings.ToLower(now.Status.State))
+	a.remark("the scheduler has it: it is %s", stateText(now.Status.State))
 	return nil
 }
 
@@ -136,16 +136,24 @@ func (a *app) objectsText(list []api.Policy) error {
 		if s.QueueCount != nil {
 			queues = fmt.Sprint(*s.QueueCount)
 		}
-		state := or(strings.ToLower(s.State), "not taken")
+		state := or(stateText(s.State), "not taken")
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, state, or(s.Version, "-"), short(s.Digest), strings.Join(s.Kinds, ","), queues, calls, faults, safe(s.Message))
 	}
 	return w.Flush()
 }
 
+// stateText is a state as people say it: RolledBack is rolled back.
+func stateText(state string) string {
+	if state == "RolledBack" {
+		return "rolled back"
+	}
+	return strings.ToLower(state)
+}
+
 // objectText tells of one object what its conditions say, step by step.
 func (a *app) objectText(p *api.Policy) {
 	s := &p.Status
-	fmt.Fprintf(a.out, "%s: %s\n", identity(or(s.PolicyName, p.Name), s.Version), or(strings.ToLower(s.State), "no scheduler has taken it yet"))
+	fmt.Fprintf(a.out, "%s: %s\n", identity(or(s.PolicyName, p.Name), s.Version), or(stateText(s.State), "no scheduler has taken it yet"))
 	row := func(name, text string) {
 		if text != "" {
 			fmt.Fprintf(a.out, "  %-11s %s\n", name, safe(text))

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"compress/gzip"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,23 +32,24 @@ import (
 // maxConfigMap is how many bytes a ConfigMap holds, with room for its own fields.
 const maxConfigMap = 1<<20 - 4<<10
 
-// managedBy marks the ConfigMaps that Put may replace.
-const managedBy, manager = "app.kubernetes.io/managed-by", "muster-policy-load"
+// ConfigMaps of ours have this label, and say in the annotation whose they are.
+const managedBy, manager, ofPolicy = "app.kubernetes.io/managed-by", "muster-policy-load", "muster.dev/policy"
 
-// Put has a cluster load a policy: it writes the Policy object of its name, and first the
-// ConfigMap policy-NAME if that is where it comes from. What the object says that a load
-// does not (kinds, limits, labels) stays. It returns the object as it was, nil if there
-// was none, and as it is.
+// Put has a cluster load a policy: it writes the Policy object of its name, and before that
+// a ConfigMap if that is where it comes from. Each content has a ConfigMap of its own: the
+// object changes at once to the new one and to what is said of it. What the object says
+// that a load does not (kinds, limits, labels) stays. It returns the object as it was, nil
+// if there was none, and as it is.
 func (c *Cluster) Put(ctx context.Context, s wanted.Spec, a *source.Artifact) (before, after *api.Policy, err error) {
 	if problems := validation.IsDNS1123Subdomain(s.Name); len(problems) > 0 {
-		return nil, nil, errorf("queues and objects of Kubernetes can both have it: --name NAME", "%q can't be the name of a Policy object: %s", s.Name, problems[0])
+		return nil, nil, errorf("--name NAME of lower case letters, digits, - and ., which queues and Kubernetes both take", "%q can't be the name of a Policy object", s.Name)
 	}
 	from, data, err := c.sourceOf(s, a)
 	if err != nil {
 		return nil, nil, err
 	}
 	if data != nil {
-		if err := c.keep(ctx, from.ConfigMap.Name, data); err != nil {
+		if err := c.keep(ctx, from.ConfigMap.Name, s.Name, data); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -55,6 +57,9 @@ func (c *Cluster) Put(ctx context.Context, s wanted.Spec, a *source.Artifact) (b
 		before, after, err = c.write(ctx, s, from)
 		return err
 	})
+	if err == nil {
+		c.tidy(ctx, before, after)
+	}
 	return before, after, apiError(err, s.Name)
 }
 
@@ -67,7 +72,6 @@ func (c *Cluster) sourceOf(s wanted.Spec, a *source.Artifact) (from api.PolicySo
 	case wanted.FromLayout:
 		return from, nil, errorf("`muster policy push` it to a registry and load oci:HOST/REPOSITORY:TAG, or load the module itself", "a layout is a folder of this machine, which the cluster can't read")
 	}
-	from.ConfigMap = &api.ConfigMapSource{Name: "policy-" + s.Name}
 	key := ""
 	switch {
 	case a.Module != nil:
@@ -85,7 +89,6 @@ func (c *Cluster) sourceOf(s wanted.Spec, a *source.Artifact) (from api.PolicySo
 			return from, nil, err
 		}
 	}
-	from.ConfigMap.Key = key
 	if key != "" && len(a.Signatures) > 0 {
 		text, err := trust.EncodeFile(a.Signed, a.Signatures)
 		if err != nil {
@@ -93,13 +96,16 @@ func (c *Cluster) sourceOf(s wanted.Spec, a *source.Artifact) (from api.PolicySo
 		}
 		data[strings.TrimSuffix(key, ".gz")+trust.Extension] = text
 	}
-	size := 0
-	for k, v := range data {
-		size += len(k) + len(v)
+	size, sum := 0, sha256.New()
+	for _, k := range slices.Sorted(maps.Keys(data)) {
+		size += len(k) + len(data[k])
+		fmt.Fprintf(sum, "%d %s %d ", len(k), k, len(data[k]))
+		sum.Write(data[k])
 	}
 	if size > maxConfigMap {
 		return from, nil, errorf("`muster policy push` it to a registry and load oci:HOST/REPOSITORY:TAG", "packed it has %d KiB, and a ConfigMap holds 1,024", size>>10)
 	}
+	from.ConfigMap = &api.ConfigMapSource{Name: fmt.Sprintf("policy-%s-%x", s.Name, sum.Sum(nil)[:4]), Key: key}
 	return from, data, nil
 }
 
@@ -124,34 +130,49 @@ func flat(files map[string][]byte) (map[string][]byte, error) {
 	return maps.Clone(files), nil
 }
 
-// keep writes a ConfigMap of ours.
-func (c *Cluster) keep(ctx context.Context, name string, data map[string][]byte) error {
+// keep makes a ConfigMap of ours. One that is there has what it should: its name says so.
+func (c *Cluster) keep(ctx context.Context, name, policy string, data map[string][]byte) error {
 	all := c.Core.CoreV1().ConfigMaps(c.Namespace)
-	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		m, err := all.Get(ctx, name, metav1.GetOptions{})
-		if apierrors.IsNotFound(err) {
-			m = &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace, Name: name, Labels: map[string]string{managedBy: manager}}, BinaryData: data}
-			_, err = all.Create(ctx, m, metav1.CreateOptions{})
-			return err
-		}
-		if err != nil {
-			return err
-		}
-		if m.Labels[managedBy] != manager {
+	yes := true
+	_, err := all.Create(ctx, &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace, Name: name, Labels: map[string]string{managedBy: manager}, Annotations: map[string]string{ofPolicy: policy}},
+		BinaryData: data, Immutable: &yes,
+	}, metav1.CreateOptions{})
+	switch {
+	case apierrors.IsAlreadyExists(err):
+		there, err := all.Get(ctx, name, metav1.GetOptions{})
+		if err == nil && there.Labels[managedBy] != manager {
 			return errorf("remove it, or load under another --name", "the ConfigMap %s/%s is somebody else's: it has no label %s=%s", c.Namespace, name, managedBy, manager)
 		}
-		m.Data, m.BinaryData = nil, data
-		_, err = all.Update(ctx, m, metav1.UpdateOptions{})
-		return err
-	})
-	var ours *Error
-	switch {
-	case errors.As(err, &ours):
-		return err
+		return apiError(err, name)
 	case apierrors.IsNotFound(err):
 		return errorf("--namespace names that of the scheduler", "there is no namespace %s", c.Namespace)
 	}
 	return apiError(err, name)
+}
+
+// tidy removes the ConfigMaps that earlier loads of a policy have made, but the last one,
+// and has the others go with their Policy object. What it can't do is left: it takes room
+// and nothing else.
+func (c *Cluster) tidy(ctx context.Context, before, after *api.Policy) {
+	all := c.Core.CoreV1().ConfigMaps(c.Namespace)
+	list, err := all.List(ctx, metav1.ListOptions{LabelSelector: managedBy + "=" + manager})
+	if err != nil {
+		return
+	}
+	named := func(p *api.Policy, name string) bool {
+		return p != nil && p.Spec.Source.ConfigMap != nil && p.Spec.Source.ConfigMap.Name == name
+	}
+	for i := range list.Items {
+		switch m := &list.Items[i]; {
+		case m.Annotations[ofPolicy] != after.Name:
+		case !named(before, m.Name) && !named(after, m.Name):
+			_ = all.Delete(ctx, m.Name, metav1.DeleteOptions{}) // see above
+		case len(m.OwnerReferences) != 1 || m.OwnerReferences[0].UID != after.UID:
+			m.OwnerReferences = []metav1.OwnerReference{{APIVersion: api.GroupVersion.String(), Kind: api.PolicyKind.Kind, Name: after.Name, UID: after.UID}}
+			_, _ = all.Update(ctx, m, metav1.UpdateOptions{}) // see above
+		}
+	}
 }
 
 // write makes or changes the object itself.

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -232,7 +233,12 @@ func TestALoadKeepsWhatItDoesNotSayAndTakesNothingOfOthers(t *testing.T) {
 		t.Errorf("%+v %v", p.Spec, p.Labels)
 	}
 
-	theirs := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace, Name: "policy-theirs"}, Data: map[string]string{"a": "b"}}
+	from, _, err := c.sourceOf(wanted.Spec{Name: "theirs"}, &source.Artifact{Module: module("1.0.0")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := from.ConfigMap.Name
+	theirs := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace, Name: name}, Data: map[string]string{"a": "b"}}
 	if _, err := c.Core.CoreV1().ConfigMaps(c.Namespace).Create(t.Context(), theirs, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -255,9 +261,45 @@ func TestALoadKeepsWhatItDoesNotSayAndTakesNothingOfOthers(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if m, err := c.Core.CoreV1().ConfigMaps(c.Namespace).Get(t.Context(), "policy-theirs", metav1.GetOptions{}); err != nil || m.Data["a"] != "b" {
+	if m, err := c.Core.CoreV1().ConfigMaps(c.Namespace).Get(t.Context(), name, metav1.GetOptions{}); err != nil || m.Data["a"] != "b" {
 		t.Errorf("%+v, %v", m, err)
 	}
+}
+
+// The module of a shadow must never decide for a moment, in the place of what it is compared
+// with: each content has its own ConfigMap, and the object turns to it at once.
+func TestALoadNeverChangesWhatRuns(t *testing.T) {
+	c := newCluster(t)
+	follow(t, c)
+	maps := func() (names []string) {
+		t.Helper()
+		l, err := c.Core.CoreV1().ConfigMaps(c.Namespace).List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range l.Items {
+			names = append(names, m.Name)
+			if m.Immutable == nil || !*m.Immutable || len(m.OwnerReferences) != 1 || m.OwnerReferences[0].Name != "order" {
+				t.Errorf("%+v", m.ObjectMeta)
+			}
+		}
+		return names
+	}
+	for i := range 4 {
+		loaded(t, c, wanted.Spec{Name: "order"}, module(fmt.Sprintf("1.%d.0", i)))
+		if n := len(maps()); n != min(i+1, 2) {
+			t.Errorf("after load %d there are %d ConfigMaps", i+1, n)
+		}
+	}
+	before := maps()
+	p := loaded(t, c, wanted.Spec{Name: "order", Mode: wanted.Shadow}, module("2.0.0"))
+	if p.Status.State != "Shadow" || p.Status.Active == nil || p.Status.Active.Version != "1.3.0" {
+		t.Errorf("%+v", p.Status)
+	}
+	if after := maps(); slices.Equal(before, after) || len(after) != 2 {
+		t.Errorf("%v, then %v", before, after)
+	}
+	loaded(t, c, wanted.Spec{Name: "order", Mode: wanted.Shadow}, module("2.0.0")) // the same again
 }
 
 func TestFromARegistryNothingIsCopied(t *testing.T) {
