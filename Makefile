@@ -26,7 +26,7 @@ help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
-demo: build ## play the two- and five-queue stories on a simulated GPU cluster
+demo: build ## play the three stories on a simulated GPU cluster
 	bin/muster demo
 
 # Vet is `make check`'s: here it would read all that we import once more, minutes on a

@@ -47,7 +47,7 @@ trace played under OLD (--trace), .mbatch files (--batch), or samples.`, `
 			return operatorFailed(a.diff(ctx, args[0], args[1], f))
 		})
 	formatFlag(c, &f.format)
-	c.Flags().StringVar(&f.trace, "trace", "", "`TRACE` to take batches from: talk1, talk2 or a path")
+	c.Flags().StringVar(&f.trace, "trace", "", "`TRACE` to take batches from: talk1, talk2, use or a path")
 	c.Flags().StringArrayVar(&f.batches, "batch", nil, "`FILE.mbatch` to compare on; may be repeated")
 	c.Flags().IntVar(&f.count, "samples", 20, "sample batches of each kind")
 	c.Flags().IntVar(&f.rows, "rows", 100, "rows of a sample batch")
