@@ -19,6 +19,7 @@ func musterRate(t *testing.T, s size, kwok bool) (perSecond float64, use usage) 
 	}
 	w.install(tree(queues...))
 	backlog(w, s, "muster")
+	t.Setenv("GOGC", "400") // as all components of the test cluster have it, kube-scheduler too
 	m := w.scheduler("a")
 	perSecond = rate(w.bound("load", s.pods))
 	return perSecond, processUsage(t, m.cmd.Process.Pid)
