@@ -78,11 +78,13 @@ func (w *World) chargeAll(n NodeIx, sign int64) {
 	}
 }
 
-// capacityOf interns the node's resources and adds the typed GPU amount.
+// capacityOf interns the node's resources and adds the typed GPU amount. A node keeps its
+// type when its last GPU has failed: those who still sit on it go on counting there.
 func (w *World) capacityOf(s spec.Node) (list amount.List, typed string) {
 	caps := slices.Clone(s.Capacity)
-	if g, ok := caps.Get(amount.GPUName); ok && g > 0 && s.GPUType != "" {
+	if s.GPUType != "" {
 		typed = amount.TypedGPU(s.GPUType)
+		g, _ := caps.Get(amount.GPUName)
 		caps = caps.Set(typed, g)
 	}
 	for _, c := range caps {

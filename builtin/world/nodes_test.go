@@ -61,6 +61,9 @@ func TestADevicePluginThatRestartsLosesNoDeviceAndFreesNoneTwice(t *testing.T) {
 	if got := w.FreeOf(n, amount.GPU); got != -2000 {
 		t.Errorf("two GPUs are held that are not there: free is %d", got)
 	}
+	if got := used(w, "root.a", "nvidia.com/gpu:A100"); got != 2000 {
+		t.Errorf("whoever sits on a failed A100 is charged %d A100s, want 2000", got)
+	}
 	w.AddNode(machine("n", "A100", 4))
 	audit(t, w)
 	if w.FullDevices(n) != 2 {
