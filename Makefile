@@ -10,7 +10,12 @@ SHELL := bash
 BENCH     ?= .
 BENCHTIME ?= 1s
 FUZZTIME  ?= 10s
+CHECKS    ?= 2000
 PKG       ?= ./...
+
+# Properties draw the same worlds in every run, so that a change is judged by what it
+# changes; `make explore` draws others.
+export RAPID_SEED ?= 1
 
 # Modules of their own beside the main one: the guests' SDK and the policies that
 # we ship, so that neither carries the host's dependencies, and what plays the alert rules
@@ -69,6 +74,10 @@ bench: guests ## run the benchmarks once (BENCH, BENCHTIME and PKG choose)
 .PHONY: fuzz
 fuzz: guests ## run each fuzz target for FUZZTIME (10s)
 	tools/fuzz.sh '$(FUZZTIME)'
+
+.PHONY: explore
+explore: guests ## check every property on CHECKS (2000) worlds that no run has seen
+	RAPID_SEED=0 RAPID_CHECKS=$(CHECKS) go test -vet=off -timeout 2h $$(git grep -l pgregory.net/rapid -- '*_test.go' | xargs -n 1 dirname | sort -u | sed 's|^|./|')
 
 .PHONY: build
 build: guests ## build bin/muster, bin/muster-probe and the Wasm policies
