@@ -39,6 +39,7 @@ func (w *world) keep(name string, flags ...string) {
 // TestTheAPIServerGoesAway in the middle of binding, by a crash: what was under way goes
 // on when it is back, nothing is lost and nothing done twice.
 func TestTheAPIServerGoesAway(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	away := 10 * time.Second
 	if *figures != "" {
 		away = time.Minute

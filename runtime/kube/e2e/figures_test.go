@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -135,7 +136,8 @@ func sized(t testing.TB, s size, kwok bool, o kubetest.Options) *world {
 }
 
 // backlog is what every contender of a comparison gets: the same pods, there before it
-// begins.
+// begins. At full size the control plane has a moment to be done with having made them,
+// which would else be taken from whoever is the quickest to begin.
 func backlog(w *world, s size, scheduler string) []*corev1.Pod {
 	pods := load.Plain(s.pods, queueNames(), load.Shape{
 		Namespace: w.namespace("load"), Scheduler: scheduler, CPU: "4", Memory: "16Gi", GPUs: 1,
@@ -145,6 +147,9 @@ func backlog(w *world, s size, scheduler string) []*corev1.Pod {
 		n := count(pods, in("load"))
 		return n == s.pods, fmt.Sprintf("the watch to show %d pods; now it is %d", s.pods, n)
 	})
+	if s == fullSize {
+		time.Sleep(5 * time.Second)
+	}
 	return pods
 }
 
@@ -165,6 +170,13 @@ func rate(pods []observe.Pod) float64 {
 		}
 	}
 	return float64(n-1) / last.Sub(first).Seconds()
+}
+
+// median of what was measured, and its range for people.
+func median(rates []float64) (middle float64, text string) {
+	sorted := slices.Sorted(slices.Values(rates))
+	middle = sorted[len(sorted)/2]
+	return middle, fmt.Sprintf("%.0f (%.0f-%.0f)", middle, sorted[0], sorted[len(sorted)-1])
 }
 
 // stockRate is kube-scheduler's, with its default profile and its limits lifted.

@@ -15,6 +15,7 @@ import (
 // is made again, and no node is given more than it has. Binds are slow here, so that
 // decisions are old when they are carried out.
 func TestAPodOfAnotherSchedulerLandsOnOurNode(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	w := auditedWorld(t, kubetest.Options{Products: "H100=4"})
 	w.install(tree(queue{name: "ml"}))
 	w.scheduler("a", "--bind-qps=4").ready()

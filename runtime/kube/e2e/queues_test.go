@@ -45,6 +45,7 @@ partitions:
 
 // TestQueuesThatPlacementRulesCreate shares one cluster of two nodes with 8 GPUs each.
 func TestQueuesThatPlacementRulesCreate(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	w := auditedWorld(t, kubetest.Options{Products: "H100=2"})
 	w.install(yunikornDefault)
 	m, all := w.scheduler("a").ready(), w

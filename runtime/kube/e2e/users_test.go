@@ -38,6 +38,7 @@ subjects:
 // TestNobodyWritesAnotherUserThanThemselves holds the policy own-user of the chart to an
 // API server.
 func TestNobodyWritesAnotherUserThanThemselves(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	w := newWorld(t, kubetest.Options{NoKwok: true})
 	policy, err := os.ReadFile("../../../deploy/helm/muster/files/own-user.yaml")
 	must(t, err)
