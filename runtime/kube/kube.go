@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -254,6 +255,13 @@ func (s *Scheduler) Leader() (identity string, paused bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.leader, s.paused
+}
+
+// Created are the queues that placement rules have created, sorted by path.
+func (s *Scheduler) Created() []grow.Leaf {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.grown)
 }
 
 // set is what decides now: what is loaded, on top of what is built in.
