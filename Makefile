@@ -42,7 +42,8 @@ test: guests ## run all tests of all modules, and of the SDKs whose toolchain is
 	@tools/cluster.sh >/dev/null || echo "NO TEST CLUSTER: tests that need a control plane say so below"
 	@GOGC=400 go list -export -test ./... >/dev/null # the compiler is a fifth faster with a larger heap; tests keep theirs
 	go test -vet=off $$(go list ./... | grep -v /runtime/kube/)
-	go test -vet=off -p 1 -timeout 20m ./runtime/kube/...
+	go test -vet=off -timeout 20m ./runtime/kube/e2e
+	go test -vet=off -p 2 -timeout 20m $$(go list ./runtime/kube/... | grep -v /e2e$$)
 	@for m in $(NESTED); do echo "cd $$m && go test ./..."; (cd $$m && go test ./...); done
 	tools/sdks.sh test
 
