@@ -62,6 +62,7 @@ const (
 	CodeUnknownProperty = "unknown-property"
 	CodeBadProperty     = "bad-property-value"
 	CodeUnknownRule     = "unknown-rule"
+	CodeUnknownTag      = "unknown-tag" // of a tag rule: no job has it
 	CodeCPU             = "cpu-not-vcore"
 	CodeACLName         = "acl-name"
 	CodeFilterCase      = "filter-type-case"
@@ -86,7 +87,7 @@ var allCodes = []string{
 	CodeLimitAppsAboveAncestor,
 	CodeRuleName, CodeRuleValue, CodeRuleQualified, CodeRuleFilterType, CodeRuleFilterName,
 	CodeRuleNoQueue, CodeRuleQueueLeaf, CodeRuleQueueParent, CodeNodeSort, CodeNodeWeight,
-	CodeUnknownProperty, CodeBadProperty, CodeUnknownRule, CodeCPU, CodeACLName, CodeFilterCase,
+	CodeUnknownProperty, CodeBadProperty, CodeUnknownRule, CodeUnknownTag, CodeCPU, CodeACLName, CodeFilterCase,
 	CodeFilterName, CodeUnknownResolver, CodeExtraDocument, CodeRootNested, CodeLimitUnchecked,
 	CodeNobodyMay, CodeNotApplied,
 }

@@ -6,6 +6,12 @@ import (
 	"strings"
 )
 
+// The tags that jobs have for tag rules, in lower case.
+const (
+	TagNamespace   = "namespace"             // the pods' namespace
+	TagParentQueue = "namespace.parentqueue" // its annotation yunikorn.apache.org/parentqueue
+)
+
 func checkPlacement(r *report, p *rawPartition) {
 	for _, rule := range p.rules {
 		if checkRule(r, rule) {
@@ -46,6 +52,10 @@ func checkRuleValue(r *report, rule *rawRule, kind string, at pos) bool {
 		r.errorf(at, CodeRuleValue, "fixed: the path of a queue; tag: the name of a tag", "rule %s needs a value", kind)
 		return false
 	case kind == "tag":
+		if tag := strings.ToLower(value); tag != TagNamespace && tag != TagParentQueue {
+			r.warnf(rule.value.at, CodeUnknownTag, "write "+TagNamespace+" or "+TagParentQueue,
+				"no job has a tag %q; the rule never places one", value)
+		}
 		return true
 	}
 	for part := range strings.SplitSeq(value, ".") {
@@ -81,6 +91,10 @@ func checkFilter(r *report, f rawFilter) {
 	checkFilterNames(r, f.groups, limitGroup, "group")
 }
 
+// IsPattern says whether the single entry of a filter's list is a regular expression. One
+// without any of the characters that no name has is a name: the dot of ada.smith is a dot.
+func IsPattern(text string) bool { return regexpCharacter.MatchString(text) }
+
 // checkFilterNames: a single entry may be a regular expression; in a longer list
 // all are names, and YuniKorn drops those that are not.
 func checkFilterNames(r *report, list []text, pattern *regexp.Regexp, kind string) {
@@ -93,7 +107,7 @@ func checkFilterNames(r *report, list []text, pattern *regexp.Regexp, kind strin
 				"%q is not a name of a %s and is ignored", t.text, kind)
 			continue
 		}
-		if _, err := regexp.Compile(t.text); err != nil || !regexpCharacter.MatchString(t.text) {
+		if _, err := regexp.Compile(t.text); err != nil || !IsPattern(t.text) {
 			r.errorf(t.at, CodeRuleFilterName, "", "%q is neither a name of a %s nor a regular expression", t.text, kind)
 		}
 	}

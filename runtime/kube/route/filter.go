@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/runtime/config"
 )
 
 // filter limits a rule to users and groups.
@@ -29,7 +30,7 @@ func filterOf(f *spec.RuleFilter) filter {
 
 func namesOf(list []string) names {
 	out := names{list: list}
-	if len(list) == 1 && regexp.QuoteMeta(list[0]) != list[0] {
+	if len(list) == 1 && config.IsPattern(list[0]) {
 		if re, err := regexp.Compile(list[0]); err == nil {
 			out.pattern = re
 		}

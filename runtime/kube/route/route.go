@@ -20,7 +20,14 @@ type Job struct {
 	User      string // "" is Nobody
 	Groups    []string
 	Namespace string
+	// ParentQueue is what the namespace's annotation ParentQueueKey says, "" if nothing: the
+	// queue that the queues of the namespace's jobs are to be below.
+	ParentQueue string
 }
+
+// ParentQueueKey is YuniKorn's annotation of a namespace that the tag
+// namespace.parentqueue stands for.
+const ParentQueueKey = "yunikorn.apache.org/parentqueue"
 
 // Nobody is the user of a pod that nothing tells the user of, as YuniKorn calls it: rules
 // and ACLs may name it.
@@ -274,12 +281,17 @@ func (r *Router) refusal(why *Refusal, j *Job) error {
 // apply is the path that a rule gives the job, "" if it gives none; the refusal then says
 // why, if there is more to say than that the rule is about other jobs.
 func (r *Router) apply(rule *rule, j *Job) (path string, why *Refusal) {
-	name := rule.name(j)
-	if name == "" || !rule.filter.passes(j) {
+	name, full := rule.name(j)
+	switch {
+	case !rule.filter.passes(j):
+		return "", nil
+	case name == "" && rule.kind == "tag" && strings.EqualFold(rule.value, config.TagParentQueue):
+		return "", refusal(NoQueue, "a placement rule goes by the annotation %s, and namespace %s has none", ParentQueueKey, j.Namespace)
+	case name == "":
 		return "", nil
 	}
 	path = name
-	if !qualified(name) {
+	if !full {
 		parent := "root"
 		if rule.parent != nil {
 			if parent, why = r.apply(rule.parent, j); parent == "" {
@@ -294,21 +306,35 @@ func (r *Router) apply(rule *rule, j *Job) (path string, why *Refusal) {
 	return path, nil
 }
 
-// name is what a rule makes of the job: a path, or a name below the parent.
-func (rule *rule) name(j *Job) string {
+// name is what a rule makes of the job: a full path, or a name below the parent. Users and
+// namespaces are names, even one that is called root.
+func (rule *rule) name(j *Job) (name string, full bool) {
 	switch rule.kind {
 	case "provided":
-		return strings.TrimSpace(j.Queue)
+		name = strings.TrimSpace(j.Queue)
+		return name, qualified(name)
 	case "user":
-		return escape(j.User)
+		return escape(j.User), false
 	case "fixed":
-		return rule.value
+		return rule.value, qualified(rule.value)
 	case "tag":
-		if strings.EqualFold(rule.value, "namespace") { // the one tag that every pod has
-			return escape(j.Namespace)
-		}
+		return rule.tag(j)
 	}
-	return ""
+	return "", false
+}
+
+// tag is the value of a tag. Every pod has its namespace, and what that says of itself.
+func (rule *rule) tag(j *Job) (name string, full bool) {
+	switch strings.ToLower(rule.value) {
+	case config.TagNamespace:
+		return escape(j.Namespace), false
+	case config.TagParentQueue:
+		if name = strings.TrimSpace(j.ParentQueue); qualified(name) {
+			return name, true
+		}
+		return escape(name), false
+	}
+	return "", false
 }
 
 // below is the path of a name below a parent. YuniKorn takes the dots of a queue that a job

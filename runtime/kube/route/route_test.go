@@ -26,6 +26,7 @@ func tree(rules ...spec.PlacementRule) spec.Tree {
 func TestAJobFindsItsQueueByYuniKornsRules(t *testing.T) {
 	provided := spec.PlacementRule{Name: "provided"}
 	org := &spec.PlacementRule{Name: "fixed", Value: "root.org"}
+	byParent := &spec.PlacementRule{Name: "tag", Value: "namespace.parentqueue"}
 	for _, c := range []struct {
 		name  string
 		rules []spec.PlacementRule
@@ -45,6 +46,13 @@ func TestAJobFindsItsQueueByYuniKornsRules(t *testing.T) {
 		{"a rule whose queue is missing is passed over", []spec.PlacementRule{provided, {Name: "user", Parent: org}}, route.Job{User: "sue", Queue: "x"}, "root.org.sue"},
 		{"denied by filter", []spec.PlacementRule{{Name: "fixed", Value: "root.org.team", Filter: spec.RuleFilter{Type: "deny", Users: []string{"sue"}}}}, route.Job{User: "sue"}, "root.default"},
 		{"allowed by a group's pattern", []spec.PlacementRule{{Name: "fixed", Value: "root.org.team", Filter: spec.RuleFilter{Groups: []string{"ml-.*"}}}}, route.Job{User: "sue", Groups: []string{"ml-x"}}, "root.org.Team"},
+		{"a name with a dot in a filter is that name", []spec.PlacementRule{{Name: "fixed", Value: "root.org.team", Filter: spec.RuleFilter{Users: []string{"ada.smith"}}}}, route.Job{User: "ada.smith"}, "root.org.Team"},
+		{"a name with a dot in a filter is no pattern for others", []spec.PlacementRule{{Name: "fixed", Value: "root.org.team", Filter: spec.RuleFilter{Users: []string{"ada.smith"}}}}, route.Job{User: "ada-smithers"}, "root.default"},
+		{"a group with a dot in a filter is no pattern for others", []spec.PlacementRule{{Name: "fixed", Value: "root.org.team", Filter: spec.RuleFilter{Groups: []string{"ml.eu"}}}}, route.Job{User: "eve", Groups: []string{"ml-eu-guests"}}, "root.default"},
+		{"below the queue that the namespace names", []spec.PlacementRule{{Name: "tag", Value: "namespace", Parent: byParent}}, route.Job{Namespace: "team", ParentQueue: "root.org"}, "root.org.Team"},
+		{"below the queue that the namespace names without the root", []spec.PlacementRule{{Name: "tag", Value: "namespace", Parent: byParent}}, route.Job{Namespace: "team", ParentQueue: "org"}, "root.org.Team"},
+		{"a namespace that names no parent queue is told how", []spec.PlacementRule{{Name: "tag", Value: "namespace", Parent: byParent}}, route.Job{Namespace: "team", Queue: "x"}, "annotation yunikorn.apache.org/parentqueue, and namespace team has none"},
+		{"a tag in capitals", []spec.PlacementRule{{Name: "tag", Value: "Namespace.ParentQueue"}}, route.Job{ParentQueue: "root.org.team"}, "root.org.Team"},
 		{"no rule takes the name", []spec.PlacementRule{{Name: "user"}}, route.Job{Queue: "org.team"}, `no placement rule takes the queue "org.team"`},
 		{"provided below a parent rule", []spec.PlacementRule{{Name: "provided", Parent: org}}, route.Job{Queue: "team"}, "root.org.Team"},
 		{"a parent rule whose queue is missing", []spec.PlacementRule{{Name: "provided", Create: true, Parent: &spec.PlacementRule{Name: "user"}}}, route.Job{Queue: "team", User: "sue"}, "queue root.sue is not in the configuration"},
@@ -86,6 +94,9 @@ func TestARuleThatCreatesGivesAQueueThatIsNotThereYet(t *testing.T) {
 		{name: "the name that the job names, in one piece", rules: []spec.PlacementRule{provided}, job: route.Job{Queue: "x.y"}, want: route.Place{Path: "root.x_dot_y", Below: "root"}},
 		{name: "names are in lower case, as YuniKorn's are", rules: []spec.PlacementRule{below("root.empty", user)}, job: route.Job{User: "Ada"}, want: route.Place{Path: "root.empty.ada", Below: "root.empty"}},
 		{name: "a service account", rules: []spec.PlacementRule{user}, job: route.Job{User: "system:serviceaccount:ml:train"}, want: route.Place{Path: "root.system:serviceaccount:ml:train", Below: "root"}},
+		{name: "a user who is called root", rules: []spec.PlacementRule{user}, job: route.Job{User: "root"}, want: route.Place{Path: "root.root", Below: "root"}},
+		{name: "a namespace that is called root", rules: []spec.PlacementRule{namespace}, job: route.Job{Namespace: "root"}, want: route.Place{Path: "root.root", Below: "root"}},
+		{name: "a dot in the parent queue of a namespace", rules: []spec.PlacementRule{{Name: "tag", Value: "namespace", Create: true, Parent: &spec.PlacementRule{Name: "tag", Value: "namespace.parentqueue", Create: true}}}, job: route.Job{Namespace: "ml", ParentQueue: "a.b"}, want: route.Place{Path: "root.a_dot_b.ml", Below: "root"}},
 		{name: "a user that nothing tells of", rules: []spec.PlacementRule{user}, want: route.Place{Path: "root.nobody", Below: "root"}},
 		{name: "one that is there already", rules: []spec.PlacementRule{namespace}, created: []string{"root.ml"}, job: route.Job{Namespace: "ml"}, want: route.Place{Path: "root.ml"}},
 		{name: "beside one that is there already", rules: []spec.PlacementRule{below("people", user)}, created: []string{"root.people.bob"}, job: route.Job{User: "ada"}, want: route.Place{Path: "root.people.ada", Below: "root"}},
