@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -26,10 +27,12 @@ func (guest) Authorize(_ context.Context, token, _, path string) (serve.Decision
 
 // The scripts of testdata/see ask a scheduler that runs: $MUSTER_SERVER on loopback for
 // everybody, $GUARDED over TLS for the token "secret". At $BARE is one that no probe
-// reports to.
+// reports to, and whose queue root.serving a placement rule has created.
 func TestSeeingScripts(t *testing.T) {
 	c, _ := servetest.Measured(t)
-	bare := start(t, serve.Listen{Address: "127.0.0.1:0"}, serve.Config{Source: servetest.Busy(t, view.Options{}).Source, Clock: c.Clock})
+	created := func() []view.Created { return []view.Created{{Path: "root.serving", Below: "root"}} }
+	other := servetest.Busy(t, view.Options{Created: created, Stays: int64(10 * time.Second)})
+	bare := start(t, serve.Listen{Address: "127.0.0.1:0"}, serve.Config{Source: other.Source, Clock: c.Clock})
 	open := start(t, serve.Listen{Address: "127.0.0.1:0"}, serve.Config{Source: c.Source, Clock: c.Clock})
 	guarded := start(t, serve.Listen{Address: "127.0.0.1:0", SelfSigned: true, Guarded: true}, serve.Config{Source: c.Source, Clock: c.Clock, Auth: guest{}})
 	testscript.Run(t, testscript.Params{

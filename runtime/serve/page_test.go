@@ -216,6 +216,16 @@ func TestWithoutProbesThePageSaysThatNothingIsKnown(t *testing.T) {
 	}
 }
 
+func TestAQueueThatARuleCreatedIsMarked(t *testing.T) {
+	created := func() []view.Created { return []view.Created{{Path: "root.serving", Below: "root"}} }
+	ctx := browse(t, servetest.Busy(t, view.Options{Created: created, Stays: int64(10 * time.Second)}), nil)
+	becomes(t, ctx, drawn)
+	marks := `[...document.querySelectorAll('.made')].map(e => e.closest('[data-queue]').dataset.queue + ': ' + e.textContent).join()`
+	if got := value[string](t, ctx, marks); got != "root.serving: made by a rule, goes after 10 s empty" {
+		t.Errorf("marked are %q", got)
+	}
+}
+
 func TestThePageFollowsAChange(t *testing.T) {
 	c := servetest.Busy(t, view.Options{})
 	ctx := browse(t, c, nil)

@@ -438,6 +438,9 @@ func extraUse(r QueueResource) string {
 
 func (s *Snapshot) queueSummary(q *Queue) string {
 	text := fmt.Sprintf("%s runs %d jobs, %d wait", q.Path, q.RunningJobs, q.PendingJobs)
+	if q.Created {
+		text += fmt.Sprintf("; a placement rule created it, and it goes when no job has been in it for %s", q.stays())
+	}
 	g := q.Of(amount.GPUName)
 	switch {
 	case g.Effective == nil:

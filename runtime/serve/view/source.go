@@ -41,7 +41,14 @@ type Options struct {
 	// whose the pods are that they name. Both are called from any goroutine.
 	Usage func() []usage.Node
 	Pods  Pods
+	// Created lists the leaves that placement rules have created; such a queue goes when no
+	// job has been in it for Stays.
+	Created func() []Created
+	Stays   spec.Duration
 }
+
+// Created is a leaf that is not configured, below the queue that is.
+type Created struct{ Path, Below string }
 
 // Extra tells what stands in a job's way outside of the world: pods that are not there
 // yet, gates, problems of a pod. It is called from any goroutine.
@@ -200,6 +207,9 @@ func (s *Source) publish(c *captured, r *request) {
 		for i := range snap.Nodes {
 			snap.Nodes[i].Note = s.o.NodeNote(snap.Nodes[i].Name)
 		}
+	}
+	if s.o.Created != nil {
+		snap.markCreated(s.o.Created(), s.o.Stays)
 	}
 	s.mu.Lock()
 	s.number++

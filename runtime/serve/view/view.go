@@ -105,6 +105,10 @@ type Queue struct {
 	Fenced     bool `json:"fenced,omitempty"`
 	// NoVictims says that nobody in the queue is evicted.
 	NoVictims bool `json:"no_victims,omitempty"`
+	// Created says that placement rules have created the queue, or one below it that it is
+	// on the way to. It goes when no job has been in it for StaysMS milliseconds.
+	Created bool  `json:"created,omitempty"`
+	StaysMS int64 `json:"stays_empty_ms,omitempty"`
 }
 
 // QueuePolicies names what decides for a queue.

@@ -35,7 +35,8 @@ func (a *app) get() *cobra.Command {
 			long: `A line for each queue and resource: guaranteed, max, used, borrowed and asked for, in
 GPUs, cores and bytes. Without -o wide only GPUs are told, unless a queue has none. With
 it also what the used GPUs really do, where nodes have probes: BUSY (as if of GPUs that
-always do something), IDLE for five minutes or longer, UNKNOWN.`,
+always do something), IDLE for five minutes or longer, UNKNOWN; and who made the queue:
+config, or a placement rule, and how long it must be empty then to go.`,
 			examples: "  muster get queues\n  muster get queues --queue root.research -o json",
 			filters:  []filter{{name: "queue", usage: "only the subtree of this `QUEUE`"}}, text: (*app).queuesText,
 		}),

@@ -45,23 +45,23 @@ func (a *app) queuesText(raw json.RawMessage, wide bool) error {
 	}
 	names := "QUEUE RESOURCE GUARANTEED MAX USED BORROWED PENDING RUNNING WAITING"
 	if wide {
-		names += " BUSY IDLE UNKNOWN"
+		names += " BUSY IDLE UNKNOWN MADE-BY"
 	}
 	w := columns(a.out, names)
 	for i := range queues {
 		q := &queues[i]
 		first := true
 		line := func(r view.QueueResource) {
-			name, running, waiting := safe(q.Path), fmt.Sprint(q.RunningJobs), fmt.Sprint(q.PendingJobs)
+			name, running, waiting, origin := safe(q.Path), fmt.Sprint(q.RunningJobs), fmt.Sprint(q.PendingJobs), q.Origin()
 			if !first {
-				running, waiting = "", ""
+				running, waiting, origin = "", "", ""
 			}
 			first = false
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", name, r.Resource, effective(r), dash(r.Resource, r.Max),
 				view.Quantity(r.Resource, r.Used), view.Quantity(r.Resource, r.Borrowed), view.Quantity(r.Resource, r.Pending), running, waiting)
 			if wide {
 				busy, idle, unknown := measuredText(r)
-				fmt.Fprintf(w, "\t%s\t%s\t%s", busy, idle, unknown)
+				fmt.Fprintf(w, "\t%s\t%s\t%s\t%s", busy, idle, unknown, origin)
 			}
 			fmt.Fprintln(w)
 		}

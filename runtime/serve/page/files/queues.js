@@ -1,4 +1,5 @@
 import { el, isGPU, label, quantity, svg } from "./dom.js";
+import { lasted } from "./gpus.js";
 
 const GPU = "nvidia.com/gpu";
 
@@ -78,12 +79,13 @@ function row(queue, state) {
   const children = state.parents.has(queue.path);
   const name = queue.path.split(".").pop();
   const jobs = `${queue.running_jobs} running, ${queue.pending_jobs} waiting`;
+  const made = queue.created ? `made by a rule, goes after ${lasted(queue.stays_empty_ms)} empty` : null;
   return el("div", { class: `queue d${Math.min(queue.depth, 4)}`, role: "row", "aria-level": queue.depth + 1, "aria-expanded": children ? String(open) : null, "data-queue": queue.path },
     el("div", { class: "name", role: "rowheader" },
       children
         ? el("button", { class: "twist", type: "button", "data-key": `twist ${queue.path}`, "aria-label": `${open ? "close" : "open"} ${queue.path}`, click: () => state.twist(queue.path) }, open ? "▾" : "▸")
         : el("span", { class: "twist" }),
-      el("span", {}, el("button", { class: "link", type: "button", "data-key": `queue ${queue.path}`, title: queue.path, click: () => state.explain("queue", queue.path) }, name), el("small", {}, jobs))),
+      el("span", {}, el("button", { class: "link", type: "button", "data-key": `queue ${queue.path}`, title: queue.path, click: () => state.explain("queue", queue.path) }, name), el("small", {}, jobs), made && el("small", { class: "made" }, made))),
     el("div", { class: "lines", role: "gridcell" }, ...lines(queue, state)));
 }
 
