@@ -141,6 +141,9 @@ func TestTheChartRefusesValuesThatMakeNoSense(t *testing.T) {
 		"leaderElection.leaseDuration=15":    "/leaderElection/leaseDuration",
 		"service.port=0":                     "/service/port",
 		"extraArgs={bind-qps}":               "/extraArgs/0",
+		"queues.created.most=0":              "/queues/created/most",
+		"queues.created.idle=10":             "/queues/created/idle",
+		"probe.streamAge=never":              "/probe/streamAge",
 		"probe.mode=ebpf":                    "/probe/mode",
 		"probe.driverRoots={run/nvidia}":     "/probe/driverRoots/0",
 		"probe.metricsPort=0":                "/probe/metricsPort",
@@ -247,6 +250,12 @@ func TestWhatValuesChange(t *testing.T) {
 		},
 		"queues as objects need no ConfigMap": {[]string{"queues.source=crd"}, func(all []object) bool {
 			return kinds(all, "ConfigMap") == 0 && strings.Contains(args(all), "--queues=crd")
+		}},
+		"bounds of what rules create": {[]string{"queues.created.most=2000000", "queues.created.idle=1h"}, func(all []object) bool {
+			return strings.Contains(args(all), "--max-created-queues=2000000 --created-queue-idle=1h ")
+		}},
+		"the age of a probe's stream": {[]string{"probe.streamAge=0s"}, func(all []object) bool {
+			return strings.Contains(args(all), " --probe-stream-age=0s ")
 		}},
 		"a monitor is made when asked for": {[]string{"metrics.serviceMonitor.enabled=true"}, func(all []object) bool {
 			return kinds(all, "ServiceMonitor") == 1

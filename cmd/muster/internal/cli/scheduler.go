@@ -10,6 +10,7 @@ import (
 	"github.com/musterhq/muster/cmd/internal/shell"
 	"github.com/musterhq/muster/cmd/muster/internal/scheduler"
 	"github.com/musterhq/muster/runtime/kube/pods"
+	"github.com/musterhq/muster/runtime/usage"
 )
 
 type schedulerFlags struct {
@@ -41,6 +42,11 @@ are given.`, `
   muster scheduler --queues crd --scheduler-names muster,yunikorn --leader-elect=false`,
 		"0 it was ended by a signal, 1 it failed or lost the lease, 2 it was called wrongly", cobra.NoArgs,
 		func(ctx context.Context, _ []string) error { return a.schedule(ctx, f) })
+	f.add(c)
+	return c
+}
+
+func (f *schedulerFlags) add(c *cobra.Command) {
 	fl := c.Flags()
 	fl.StringVar(&f.Kubeconfig, "kubeconfig", "", "`FILE` that says how to reach the cluster (default: KUBECONFIG, or the pod's own account)")
 	fl.StringSliceVar(&f.Schedulers, "scheduler-names", []string{"muster"}, "`NAMES` in spec.schedulerName to answer to")
@@ -64,15 +70,17 @@ are given.`, `
 	fl.BoolVar(&f.Pprof, "pprof", false, "serve /debug/pprof as well")
 	fl.StringVar(&f.ProbeListen, "probe-listen", "", "`ADDRESS` where the probes of nodes report, as in :9071 (default: nowhere)")
 	fl.StringVar(&f.ProbeAccount, "probe-account", "muster-probe", "`ACCOUNT` of the probes: NAMESPACE/NAME, or a name in this namespace")
+	fl.DurationVar(&f.ProbeStreamAge, "probe-stream-age", usage.DefaultStreamAge, "after how long at most a probe proves anew whose it is (0: never)")
 	fl.BoolVar(&f.evictFromFailed, "evict-from-failed-gpus", true, "evict pods from GPUs that a probe says have failed")
 	fl.StringSliceVar(&f.gpuLabels, "gpu-labels", nil, "`LABELS` of nodes that name the GPU product (default: those of NVIDIA, AMD, GKE, Karpenter)")
 	fl.StringSliceVar(&f.perNode, "per-node-labels", nil, "`LABELS` that no two nodes share, besides kubernetes.io/hostname")
 	fl.StringSliceVar(&f.gates, "node-gates", nil, "`GATES` that must be open before a node takes pods: condition:T, label:K=V, annotation:K=V, no-taint:K")
 	fl.DurationVar(&f.Waits.Complete, "gang-timeout", time.Minute, "how long a gang may be bound in part before it is taken off whole")
 	fl.DurationVar(&f.Waits.Lost, "replacement-timeout", time.Minute, "how long the place of a gang's dead pod is kept")
+	fl.IntVar(&f.MaxCreated, "max-created-queues", 10_000, "queues that placement rules may create")
+	fl.DurationVar(&f.IdleCreated, "created-queue-idle", 10*time.Second, "how long a queue that a placement rule has created stays without a job")
 	fl.StringVar(&f.logFormat, "log-format", "text", "text or json, on stderr")
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
-	return c
 }
 
 func (a *app) schedule(ctx context.Context, f schedulerFlags) error {
@@ -80,29 +88,49 @@ func (a *app) schedule(ctx context.Context, f schedulerFlags) error {
 	if err != nil {
 		return err
 	}
+	o, err := f.options()
+	if err != nil {
+		return err
+	}
+	o.Log = log
+	if err := scheduler.Run(ctx, o); err != nil {
+		return failed("the log above says what it was doing", "%w", err)
+	}
+	return nil
+}
+
+// options checks what was asked for.
+func (f *schedulerFlags) options() (scheduler.Options, error) {
 	o := f.Options
 	if len(o.Schedulers) == 0 || slices.Contains(o.Schedulers, "") {
-		return misused("as in --scheduler-names muster,yunikorn", "--scheduler-names must name at least one scheduler")
+		return o, misused("as in --scheduler-names muster,yunikorn", "--scheduler-names must name at least one scheduler")
 	}
 	if slices.Contains(o.Schedulers, "default-scheduler") {
-		return misused("leave default-scheduler to Kubernetes", "--scheduler-names can't hold default-scheduler: two schedulers would bind the same pods")
+		return o, misused("leave default-scheduler to Kubernetes", "--scheduler-names can't hold default-scheduler: two schedulers would bind the same pods")
 	}
 	if l := o.Lease; l.Elect && (l.Duration <= l.Renew || l.Renew <= l.Retry) {
-		return misused("as in --lease-duration 15s --renew-deadline 10s --retry-period 2s", "--lease-duration must be longer than --renew-deadline, and that longer than --retry-period")
+		return o, misused("as in --lease-duration 15s --renew-deadline 10s --retry-period 2s", "--lease-duration must be longer than --renew-deadline, and that longer than --retry-period")
 	}
-	o.Log, o.StayOnFailedGPUs = log, !f.evictFromFailed
+	switch {
+	case o.MaxCreated < 1:
+		return o, misused("a rule without `create: true` creates none", "--max-created-queues must be at least 1")
+	case o.IdleCreated < time.Second:
+		return o, misused("as in --created-queue-idle 10s", "--created-queue-idle must be at least 1s")
+	case o.ProbeStreamAge < 0 || o.ProbeStreamAge > 0 && o.ProbeStreamAge < time.Minute:
+		return o, misused("as in --probe-stream-age 30m", "--probe-stream-age must be 0, which is never, or at least 1m")
+	case o.ProbeStreamAge == 0:
+		o.ProbeStreamAge = -1
+	}
+	o.StayOnFailedGPUs = !f.evictFromFailed
 	o.Pods = pods.Options{GPULabels: f.gpuLabels, PerNode: f.perNode}
 	for _, text := range f.gates {
 		g, err := pods.ParseGate(text)
 		if err != nil {
-			return misused("as in --node-gates condition:Warm,no-taint:example.com/warming", "--node-gates %s: %s", text, err)
+			return o, misused("as in --node-gates condition:Warm,no-taint:example.com/warming", "--node-gates %s: %s", text, err)
 		}
 		o.Pods.Gates = append(o.Pods.Gates, g)
 	}
 	v := builtFrom()
 	o.Version, o.Revision = v.Version, v.Revision
-	if err := scheduler.Run(ctx, o); err != nil {
-		return failed("the log above says what it was doing", "%w", err)
-	}
-	return nil
+	return o, nil
 }

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"strings"
@@ -36,15 +37,20 @@ func (s *probes) open(sink usage.Sink) error {
 	if err != nil {
 		return fmt.Errorf("--probe-listen: %w", err)
 	}
+	s.server, err = usage.NewServer(s.options(sink, config))
+	return err
+}
+
+func (s *probes) options(sink usage.Sink, config *tls.Config) usage.Options {
+	o := s.p.o
 	namespace, account, ok := strings.Cut(o.ProbeAccount, "/")
 	if !ok {
 		namespace, account = o.Namespace, o.ProbeAccount
 	}
-	s.server, err = usage.NewServer(usage.Options{
-		Sink: sink, TLS: config, Log: o.Log,
+	return usage.Options{
+		Sink: sink, TLS: config, MaxStreamAge: o.ProbeStreamAge, Log: o.Log,
 		Identify: auth.Probes{API: s.p.client, Namespace: namespace, Account: account}.Identify,
-	})
-	return err
+	}
 }
 
 // lead listens until ctx ends. A replica that can't hear its probes schedules without

@@ -48,6 +48,13 @@ type Options struct {
 	// ProbeListen is where probes report, "" for nowhere; ProbeAccount their
 	// ServiceAccount, NAMESPACE/NAME or a name in our own namespace.
 	ProbeListen, ProbeAccount string
+	// ProbeStreamAge is after how long at most a probe proves anew whose it is; less than 0
+	// is never.
+	ProbeStreamAge time.Duration
+	// MaxCreated is how many queues placement rules may create, IdleCreated how long such a
+	// queue stays that no job is in.
+	MaxCreated  int
+	IdleCreated time.Duration
 	// StayOnFailedGPUs leaves pods on GPUs that failed.
 	StayOnFailedGPUs  bool
 	Version, Revision string
@@ -139,7 +146,19 @@ func (p *process) connect(config *rest.Config) error {
 		return err
 	}
 	p.probes = newProbes(p)
-	p.kube, err = kube.New(kube.Options{
+	if p.kube, err = kube.New(p.kubeOptions()); err != nil {
+		return err
+	}
+	if err := p.probes.open(p.kube); err != nil {
+		return err
+	}
+	p.seen = newSeen(p)
+	return nil
+}
+
+// kubeOptions joins what was asked for with the parts that are open.
+func (p *process) kubeOptions() kube.Options {
+	return kube.Options{
 		Client: p.client, Schedulers: p.o.Schedulers, Namespace: p.o.Namespace, Identity: p.o.Identity,
 		Lease: p.o.Lease, Queues: p.queues, Base: cycle.Set{}, Waits: p.o.Waits, Pods: p.o.Pods, Log: p.o.Log,
 		Act: act.Options{Workers: p.o.BindWorkers, QPS: p.o.BindQPS, RespectBudgets: p.o.RespectBudgets},
@@ -161,15 +180,8 @@ func (p *process) connect(config *rest.Config) error {
 			}
 		},
 		Tree: p.policy.setTree, Leading: p.leading, StayOnFailedGPUs: p.o.StayOnFailedGPUs, Probes: p.probes.asked(),
-	})
-	if err != nil {
-		return err
+		MaxCreated: p.o.MaxCreated, IdleCreated: p.o.IdleCreated,
 	}
-	if err := p.probes.open(p.kube); err != nil {
-		return err
-	}
-	p.seen = newSeen(p)
-	return nil
 }
 
 // run runs everything until ctx ends, or until one part can't go on.

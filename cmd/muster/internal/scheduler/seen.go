@@ -30,7 +30,7 @@ func newSeen(p *process) *seen {
 	s := &seen{p: p}
 	s.source = view.NewSource(s, view.NewRecorder(clock.Real{}), view.Options{
 		Leader: s.leadership, Paused: s.paused, Policies: p.policy.status, Extra: s,
-		Usage: p.probes.usage(), Pods: s.jobOf,
+		Usage: p.probes.usage(), Pods: s.jobOf, Created: s.created, Stays: int64(p.o.IdleCreated),
 	})
 	p.events.quiet = func() bool {
 		l := s.leadership()
@@ -69,6 +69,14 @@ func (s *seen) jobOf(uid, namespace, name string) (string, bool) {
 		return "", false
 	}
 	return l.Mirror.JobOf(usage.PodRef{UID: uid, Namespace: namespace, Name: name})
+}
+
+// created are the queues that placement rules have created.
+func (s *seen) created() (out []view.Created) {
+	for _, l := range s.p.kube.Created() {
+		out = append(out, view.Created{Path: l.Path, Below: l.Below})
+	}
+	return out
 }
 
 // Visit passes a visit on to the loop; a replica that stands by has none.
