@@ -55,11 +55,13 @@ type Device interface {
 	// kernel ran.
 	Utilization() (permille int, err error)
 	// Processes are those that hold a context, of compute (clients of MPS too) or of
-	// graphics, with the memory they use. By pid; each pid once per instance.
+	// graphics, with the memory they use. By pid; each pid once per instance. The list is
+	// whole: if a part of it can't be read, that is an error.
 	Processes() ([]Process, error)
 	// ProcessUtilization averages, by pid, all samples that the driver took since the
-	// last call on this device (the first: all that it keeps, which may be old). A process that is not there did nothing; a device that
-	// can't tell says ErrNotSupported (MIG).
+	// last call on this device (the first: all that it keeps, which may be old). A process
+	// that is not there did nothing; of one without Samples that is not known. A device
+	// that can't tell says ErrNotSupported (MIG).
 	ProcessUtilization() (map[uint32]ProcessUse, error)
 	// Status is what changes slowly: power, clocks, temperature, recovery action. A field
 	// that the driver does not have is nil. With an error such as ErrResetRequired the
@@ -111,10 +113,10 @@ type Process struct {
 	GI, CI int     // -1 outside of MIG
 }
 
-// ProcessUse is the mean of a process's samples, permille.
+// ProcessUse is the mean of a process's samples, permille; 0 only if all of them are.
 type ProcessUse struct {
 	SM, Memory int
-	Samples    int
+	Samples    int // 0: there were some, but of no use, so that the mean is not known
 }
 
 // Status of a device; nil is what the driver does not tell.

@@ -310,7 +310,7 @@ func TestUtilisationIsTheMeanOfTheSamplesSinceTheLastCall(t *testing.T) {
 	s.set(0, keySamples, 2000)
 	expect("two new samples, 40 and 50", list[0], 450)
 	expect("another GPU has a time of its own", list[1], 300)
-	list[0].(*gpu).sinceSample = uint64(time.Now().Add(time.Hour).UnixMicro())
+	list[0].(*gpu).sampled.newest = uint64(time.Now().Add(time.Hour).UnixMicro())
 	s.set(0, keySamples, int(time.Now().Add(time.Minute).UnixMicro()))
 	expect("the clock was set back", list[0], 300)
 	s.set(0, keySampleRC, int(ErrNotSupported))
@@ -352,6 +352,41 @@ func TestUseByProcessIsTheMeanOfTheSamplesSinceTheLastCall(t *testing.T) {
 	s.set(0, keyIdle, 1)
 	if got := use(list[0]); got == nil || len(got) != 0 {
 		t.Error("idle:", got)
+	}
+}
+
+// A clock that is set back leaves all samples seen so far in the future. What a process
+// does then must not pass for something from before.
+func TestUseByProcessIsSeenAlsoAfterTheClockWasSetBack(t *testing.T) {
+	s := newStub(t)
+	g := s.gpus(t)[0]
+	s.set(0, keyProcesses, 1)
+	if _, err := g.ProcessUtilization(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(5 * time.Millisecond)
+	g.(*gpu).used.newest = uint64(time.Now().Add(time.Hour).UnixMicro()) // it was later then
+	s.set(0, keySamples, int(time.Now().UnixMicro())-3500)
+	use, err := g.ProcessUtilization()
+	if err != nil || use[1000].SM == 0 {
+		t.Error(use, err)
+	}
+}
+
+// A list of which a part is missing is not a shorter list: those in the rest would look
+// as if they had ended.
+func TestProcessesAreAllOrAnError(t *testing.T) {
+	s := newStub(t)
+	g := s.gpus(t)[0]
+	s.set(0, keyProcesses, 1)
+	for rc, want := range map[Error]error{
+		ErrNotSupported: nil, ErrInvalidArgument: nil, ErrNoPermission: ErrNoPermission, ErrUnknown: ErrUnknown, ErrGPULost: ErrGPULost,
+	} {
+		s.set(0, keyMPSRC, int(rc))
+		list, err := g.Processes()
+		if !errors.Is(err, want) || want != nil && list != nil {
+			t.Errorf("%v: %v, %v", rc, describe(list), err)
+		}
 	}
 }
 

@@ -97,7 +97,10 @@ func percentToPermille(percent float64) (int, error) {
 	if !(percent >= 0 && percent <= 101) { // also if it is not a number
 		return 0, ErrUnknown
 	}
-	return int(math.Round(min(percent, 100) * 10)), nil
+	if percent == 0 {
+		return 0, nil
+	}
+	return max(1, int(math.Round(min(percent, 100)*10))), nil // a little is not nothing
 }
 
 func (p *gpm) free(d *Driver) {

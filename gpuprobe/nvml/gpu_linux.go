@@ -19,8 +19,8 @@ type gpu struct {
 
 	// mu guards what one call leaves for the next, below.
 	mu             sync.Mutex
-	sinceSample    uint64 // µs, of the last sample seen
-	sinceProcess   uint64
+	sampled        since // of the device
+	used           since // of its processes
 	samples        []sample
 	processes      []processV2
 	processSamples []processSample
@@ -95,15 +95,15 @@ func (g *gpu) Utilization() (int, error) {
 		return 0, err
 	}
 	defer g.leave()
-	g.sinceSample = notAhead(g.sinceSample)
+	since := g.sampled.ask(time.Now())
 	kind := uint32(valueUint)
 	buffer, n, rc := sized(g.samples, func(n *uint32, s *sample) Error {
-		return g.d.samples(g.handle, samplesOfGPU, g.sinceSample, &kind, n, s)
+		return g.d.samples(g.handle, samplesOfGPU, since, &kind, n, s)
 	})
 	g.samples = buffer
 	if rc == 0 {
-		permille, newest, any := freshSamples(kind, buffer[:n], g.sinceSample)
-		g.sinceSample = newest
+		permille, newest, any := freshSamples(kind, buffer[:n], since)
+		g.sampled.newest = newest
 		if any {
 			return permille, nil
 		}
@@ -122,10 +122,21 @@ func (g *gpu) Utilization() (int, error) {
 	return int(u.gpu) * 10, nil
 }
 
-// notAhead keeps a time of the driver's samples (µs since 1970) from lying in the future,
-// where a clock that was set back leaves it: nothing would be newer for long.
-func notAhead(since uint64) uint64 {
-	return min(since, uint64(time.Now().UnixMicro()))
+// since is from when on samples are new, in the driver's time (µs since 1970).
+type since struct {
+	newest uint64    // of the samples seen so far
+	asked  time.Time // when they were asked for last
+}
+
+// ask is that time, for a question at now. A clock that was set back leaves the samples
+// seen so far in the future, where nothing would be newer for long: then new is what came
+// since the last question, as that can be measured without the clock.
+func (s *since) ask(now time.Time) uint64 {
+	if wall := uint64(now.UnixMicro()); s.newest > wall {
+		s.newest = wall - min(wall, uint64(now.Sub(s.asked).Microseconds()))
+	}
+	s.asked = now
+	return s.newest
 }
 
 func (g *gpu) Processes() ([]Process, error) {
@@ -142,11 +153,12 @@ func (g *gpu) Processes() ([]Process, error) {
 	}
 	for _, list := range []func(uintptr, *uint32, *processV2) Error{g.d.mps, g.d.graphics} {
 		more, rc := g.collect(found, list)
-		if hard(rc) {
-			return nil, rc
-		}
-		if rc == 0 {
+		switch rc {
+		case 0:
 			found = more
+		case ErrNotSupported, ErrNoSymbol, ErrInvalidArgument, ErrArgumentVersion: // it has no such list
+		default: // without it, those who are in it would look gone
+			return nil, rc
 		}
 	}
 	return mergeProcesses(found), nil
@@ -189,9 +201,9 @@ func (g *gpu) ProcessUtilization() (map[uint32]ProcessUse, error) {
 		return nil, err
 	}
 	defer g.leave()
-	g.sinceProcess = notAhead(g.sinceProcess)
+	since := g.used.ask(time.Now())
 	buffer, n, rc := sized(g.processSamples, func(n *uint32, s *processSample) Error {
-		return g.d.symbols.processSamples(g.handle, s, n, g.sinceProcess)
+		return g.d.symbols.processSamples(g.handle, s, n, since)
 	})
 	g.processSamples = buffer
 	if rc == ErrNotFound { // nobody did anything
@@ -200,8 +212,8 @@ func (g *gpu) ProcessUtilization() (map[uint32]ProcessUse, error) {
 	if rc != 0 {
 		return nil, rc
 	}
-	use, newest := processUse(buffer[:n], g.sinceProcess)
-	g.sinceProcess = newest
+	use, newest := processUse(buffer[:n], since)
+	g.used.newest = newest
 	return use, nil
 }
 

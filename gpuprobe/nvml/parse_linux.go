@@ -36,10 +36,10 @@ func (m *mean) add(percent uint64) bool {
 }
 
 func (m mean) permille() int {
-	if m.n == 0 {
+	if m.sum == 0 {
 		return 0
 	}
-	return (m.sum*10 + m.n/2) / m.n
+	return max(1, (m.sum*10+m.n/2)/m.n) // a little is not nothing
 }
 
 // freshSamples averages the samples after since; newest is the time of the last one, or
@@ -58,21 +58,22 @@ func freshSamples(kind uint32, samples []sample, since uint64) (permille int, ne
 	return m.permille(), newest, m.n > 0
 }
 
-// processUse averages the samples after since by pid.
+// processUse averages the samples after since by pid. A process whose samples are all of no
+// use (out of range, or of no time) is in it with none: what it did is not known.
 func processUse(samples []processSample, since uint64) (use map[uint32]ProcessUse, newest uint64) {
 	type means struct{ sm, memory mean }
 	by := make(map[uint32]means, min(len(samples), 64))
 	newest = since
 	for _, s := range samples {
-		if s.timestamp <= since || s.pid == 0 {
+		undated := s.timestamp == 0 && s.sm > 0
+		if s.timestamp <= since && !undated || s.pid == 0 {
 			continue
 		}
 		newest = max(newest, s.timestamp)
 		m := by[s.pid]
-		if !m.sm.add(uint64(s.sm)) {
-			continue
+		if !undated && m.sm.add(uint64(s.sm)) {
+			m.memory.add(uint64(s.memory))
 		}
-		m.memory.add(uint64(s.memory))
 		by[s.pid] = m
 	}
 	use = make(map[uint32]ProcessUse, len(by))

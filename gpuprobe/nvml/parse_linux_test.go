@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"errors"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -77,7 +78,7 @@ func TestAFabricIsNamedOnlyWhenTheGPUHasJoinedIt(t *testing.T) {
 }
 
 func TestGPMGivesPermilleOrNothing(t *testing.T) {
-	for in, want := range map[float64]int{0: 0, 61.25: 613, 100: 1000, 100.4: 1000, 0.04: 0} {
+	for in, want := range map[float64]int{0: 0, 61.25: 613, 100: 1000, 100.4: 1000, 0.04: 1, 1e-9: 1} {
 		if got, err := percentToPermille(in); err != nil || got != want {
 			t.Errorf("%v: %d, %v", in, got, err)
 		}
@@ -110,7 +111,11 @@ not a line
 func twinUse(samples []processSample, since uint64, pid uint32) (use ProcessUse, there bool) {
 	sm, memory, n, m := 0, 0, 0, 0
 	for _, s := range samples {
-		if s.pid != pid || s.timestamp <= since || s.sm > 100 {
+		if s.pid != pid {
+			continue
+		}
+		there = there || s.timestamp > since || s.timestamp == 0 && s.sm > 0
+		if s.timestamp <= since || s.sm > 100 {
 			continue
 		}
 		sm, n = sm+int(s.sm), n+1
@@ -118,16 +123,13 @@ func twinUse(samples []processSample, since uint64, pid uint32) (use ProcessUse,
 			memory, m = memory+int(s.memory), m+1
 		}
 	}
-	if n == 0 {
-		return ProcessUse{}, false
-	}
 	round := func(sum, n int) int {
-		if n == 0 {
+		if sum == 0 {
 			return 0
 		}
-		return int(math.Floor(float64(sum)*10/float64(n) + 0.5))
+		return max(1, int(math.Floor(float64(sum)*10/float64(n)+0.5)))
 	}
-	return ProcessUse{SM: round(sm, n), Memory: round(memory, m), Samples: n}, true
+	return ProcessUse{SM: round(sm, n), Memory: round(memory, m), Samples: n}, there
 }
 
 func TestUseByProcessIsThatOfItsTwin(t *testing.T) {
@@ -150,10 +152,35 @@ func TestUseByProcessIsThatOfItsTwin(t *testing.T) {
 				t.Fatalf("pid %d: %+v, want %+v", pid, got, want)
 			}
 		}
-		if again, _ := processUse(samples, newest); len(again) != 0 {
-			t.Fatal("a sample counts twice:", again)
+		again, _ := processUse(samples, newest)
+		for pid, u := range again {
+			if u.Samples != 0 {
+				t.Fatal("a sample counts twice:", pid, u)
+			}
 		}
 	})
+}
+
+// What is not known must not look like what did nothing: somebody would be evicted for it.
+func TestSamplesOfNoUseAreNotIdleness(t *testing.T) {
+	use, _ := processUse([]processSample{
+		{pid: 1, timestamp: 20, sm: none32}, {pid: 2, timestamp: 20, sm: 0},
+		{pid: 3, timestamp: 0, sm: 50}, {pid: 4, timestamp: 0, sm: 0}, {pid: 5, timestamp: 10, sm: 50},
+	}, 10)
+	want := map[uint32]ProcessUse{1: {}, 2: {Samples: 1}, 3: {}}
+	if !maps.Equal(use, want) {
+		t.Errorf("%+v, want %+v", use, want)
+	}
+}
+
+func TestALittleUseIsNotNone(t *testing.T) {
+	var samples []processSample
+	for i := range 30 { // an interval: 1 % in one sample of thirty
+		samples = append(samples, processSample{pid: 1, timestamp: uint64(i + 1), sm: uint32(i / 29)})
+	}
+	if use, _ := processUse(samples, 0); use[1] != (ProcessUse{SM: 1, Samples: 30}) {
+		t.Errorf("%+v", use)
+	}
 }
 
 func TestAMeanOfSamplesLiesAmongThem(t *testing.T) {
@@ -303,7 +330,7 @@ func FuzzWhatTheDriverWrote(f *testing.F) {
 		}
 		use, newest := processUse(uses, since)
 		for pid, u := range use {
-			if pid == 0 || u.SM < 0 || u.SM > 1000 || u.Memory < 0 || u.Memory > 1000 || u.Samples < 1 {
+			if pid == 0 || u.SM < 0 || u.SM > 1000 || u.Memory < 0 || u.Memory > 1000 || u.Samples < 0 || u.Samples == 0 && u.SM != 0 {
 				t.Error(pid, u)
 			}
 		}

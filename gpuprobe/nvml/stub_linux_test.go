@@ -35,6 +35,7 @@ const (
 	keyNoLinks
 	keyNoEvents
 	keyVersionRC
+	keyMPSRC
 )
 
 // stub is a libnvidia-ml of testdata/fakenvml.c with a state of its own, and its levers.

@@ -31,7 +31,7 @@ enum { OK, UNINITIALIZED, INVALID, NOT_SUPPORTED, NO_PERMISSION, ALREADY, NOT_FO
 enum { GPUS = 8, KEYS = 32 };
 enum { K_LOST, K_HANG, K_PROCESSES, K_GROW, K_INIT_RC, K_SAMPLES, K_MIG, K_NO_GPM, K_COUNT, K_STATUS_RC,
        K_RECOVERY, K_INCLUSIVE, K_SAMPLE_RC, K_EVENT_RC, K_FABRIC_V1, K_LIVE_SAMPLES, K_IDLE, K_NO_LINKS,
-       K_EMPTY_SETS, K_VERSION_RC };
+       K_EMPTY_SETS, K_VERSION_RC, K_MPS_RC };
 
 static volatile long state[GPUS][KEYS];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -242,6 +242,7 @@ int nvmlDeviceGetComputeRunningProcesses_v3(struct device *d, u32 *n, struct pro
 /* One client of MPS, which the list above has too, without its memory; one that draws. */
 int nvmlDeviceGetMPSComputeRunningProcesses_v3(struct device *d, u32 *n, struct process2 *p) {
     ENTER(d);
+    if (state[d->index][K_MPS_RC]) return state[d->index][K_MPS_RC];
     if (!state[d->index][K_PROCESSES]) { *n = 0; return OK; }
     if (*n < 1) { *n = 1; return TOO_SMALL; }
     *n = 1, p[0] = (struct process2){1000, ~0ull, d->gi, d->ci};
