@@ -94,8 +94,24 @@ func (r *reader) kai() {
 	}
 	r.m.Dialect, r.m.Info.Queue = "kai", queue
 	r.m.Info.PriorityClass = r.label(kaiPriorityClass)
+}
+
+// kaiUnmovable is the priority from which on KAI does not preempt a job that says nothing
+// about it: that of its class build.
+const kaiUnmovable = 100
+
+func (r *reader) kaiMayMove() {
+	if r.m.Dialect != "kai" {
+		return
+	}
 	switch text := r.label(kaiPreemptibility); text {
-	case "", "preemptible", "semi-preemptible": // of a semi-preemptible job the gang is spared; surplus goes first here anyway
+	case "":
+		priority := r.m.Info.Priority
+		if priority == nil {
+			priority = r.pod.Spec.Priority
+		}
+		r.m.Info.NonPreemptible = priority != nil && *priority >= kaiUnmovable
+	case "preemptible", "semi-preemptible": // of a semi-preemptible job the gang is spared; surplus goes first here anyway
 	case "non-preemptible":
 		r.m.Info.NonPreemptible = true
 	default:

@@ -9,12 +9,14 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Table holds group objects, and the Workloads that native ones were made from. It
-// implements Objects. The zero value is empty and ready; all methods may be called at
+// Table holds group objects, the Workloads that native ones were made from, and priority
+// classes. It implements Objects and Classes. The zero value is empty and ready; all methods may be called at
 // any time from any goroutine. What it hands out is not to be changed.
 type Table struct {
 	mu     sync.RWMutex
 	groups map[Key]*PodGroup
+	// classes by name.
+	classes map[string]*PriorityClass
 	// workloads have metadata only.
 	workloads map[types.NamespacedName]metav1.Object
 	// made are the native groups of a workload.

@@ -42,10 +42,13 @@ type Watch struct {
 
 	mu      sync.Mutex
 	places  map[API]*place
-	looked  bool // all APIs were asked after at least once
-	synced  bool
-	wanted  chan struct{}
-	soonest int64 // before which no pod has APIs looked for again
+	classes *feed // of priority classes, nil if they may not be read
+	// deniedClasses says that this was told.
+	deniedClasses bool
+	looked        bool // all APIs were asked after at least once
+	synced        bool
+	wanted        chan struct{}
+	soonest       int64 // before which no pod has APIs looked for again
 }
 
 // place is one API: how it is served, and the feed that follows it.
@@ -141,6 +144,9 @@ func (w *Watch) HasSynced() bool {
 	if w.synced || !w.looked {
 		return w.synced
 	}
+	if w.classes != nil && !w.classes.synced() {
+		return false
+	}
 	for _, p := range w.places { //muster:anyorder all must hold
 		if p.feed != nil && !p.feed.synced() {
 			return false
@@ -167,7 +173,7 @@ func (w *Watch) Served() map[API]string {
 // look asks which APIs are served and starts and stops their feeds. If one can't be asked
 // after, it stays as it is.
 func (w *Watch) look(ctx context.Context) {
-	all := true
+	all := w.followClasses(ctx)
 	for _, api := range []API{Native, Volcano, Coscheduling, Ray} {
 		version, err := w.served(api)
 		if err != nil {
@@ -256,6 +262,9 @@ func (w *Watch) deny(p *place, c candidate, err error) {
 func (w *Watch) stop() {
 	w.mu.Lock()
 	var feeds []*feed
+	if w.classes != nil {
+		feeds = append(feeds, w.classes)
+	}
 	for _, p := range w.places { //muster:anyorder all are stopped
 		if p.feed != nil {
 			feeds = append(feeds, p.feed)

@@ -5,12 +5,15 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	schedulingv1beta1 "k8s.io/api/scheduling/v1beta1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -297,6 +300,7 @@ func TestARayClusterTellsTheGangOfPodsThatSayNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.create("ray", f.Objects...)
+	c.class("batch", 10)
 	c.run()
 	key := groups.Key{API: groups.Ray, Namespace: "team-a", Name: "sample"}
 	c.until("the cluster is told", c.heard("+ "+key.String()+" min -1 queue root.test"))
@@ -317,6 +321,84 @@ func TestARayClusterTellsTheGangOfPodsThatSayNothing(t *testing.T) {
 		m, _ := groups.Read(f.Pods[2], c.watch, groups.Options{})
 		return m.Info.Groups[1].Min == 2 && m.Info.Groups[2].Min == 0
 	})
+}
+
+// class creates a PriorityClass.
+func (c *cluster) class(name string, value int32) {
+	c.t.Helper()
+	o := &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Value: value}
+	if _, err := c.client.SchedulingV1().PriorityClasses().Create(c.t.Context(), o, metav1.CreateOptions{}); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func TestAGroupHearsOfThePriorityClassThatItNames(t *testing.T) {
+	c := newCluster(t)
+	c.serve("volcano")
+	f, err := groupstest.Load("volcano-job")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.create("volcano", f.Objects...)
+	c.class("low", 1)
+	c.run()
+	key := "scheduling.volcano.sh team-a/sample-00000000-0000-4000-8000-000000000009"
+	count := func() (n int) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for _, got := range c.changes {
+			if strings.HasPrefix(got, "+ "+key) {
+				n++
+			}
+		}
+		return n
+	}
+	c.until("the group is told", func() bool { return count() == 1 && c.watch.HasSynced() })
+	m, problems := groups.Read(f.Pods[0], c.watch, groups.Options{})
+	if m.Info.Priority != nil || !slices.Contains(codes(problems), "no-priority-class") {
+		t.Errorf("without the class: %v %v", m.Info.Priority, problems)
+	}
+	if c.watch.PriorityClass("low") == nil {
+		t.Error("a class that was there is not known, though all is synced")
+	}
+
+	c.class("high", 1000)
+	c.until("the group is told again", func() bool { return count() == 2 })
+	m, problems = groups.Read(f.Pods[0], c.watch, groups.Options{})
+	if m.Info.Priority == nil || *m.Info.Priority != 1000 || len(problems) > 0 {
+		t.Errorf("with the class: %v %v", m.Info.Priority, problems)
+	}
+
+	if err := c.client.SchedulingV1().PriorityClasses().Delete(t.Context(), "high", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	c.until("the group is told that it went", func() bool { return count() == 3 && c.watch.PriorityClass("high") == nil })
+}
+
+func TestPriorityClassesThatMayNotBeReadAreToldOnceAndAskedForAgain(t *testing.T) {
+	c := newCluster(t)
+	var forbidden atomic.Bool
+	forbidden.Store(true)
+	c.client.PrependReactor("list", "priorityclasses", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		if forbidden.Load() {
+			return true, nil, apierrors.NewForbidden(a.GetResource().GroupResource(), "", fmt.Errorf("no rule"))
+		}
+		return false, nil, nil
+	})
+	c.class("high", 1000)
+	c.run()
+	c.until("all is synced without them", c.watch.HasSynced)
+	for range 3 {
+		c.mu.Lock()
+		n := c.asked
+		c.mu.Unlock()
+		c.later("another look", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.asked >= n+5 })
+	}
+	if n := strings.Count(c.log.String(), "priority classes may not be read"); n != 1 {
+		t.Errorf("told %d times:\n%s", n, c.log)
+	}
+	forbidden.Store(false)
+	c.later("the class is known", func() bool { return c.watch.PriorityClass("high") != nil })
 }
 
 func TestOnlyChangesThatSchedulingReadsAreTold(t *testing.T) {

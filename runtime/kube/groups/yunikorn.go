@@ -57,7 +57,6 @@ func (r *reader) yunikorn() bool {
 	}
 	r.m.Info.Queue = r.ykQueue()
 	r.parameters()
-	r.allowPreemption()
 	return true
 }
 
@@ -164,9 +163,14 @@ func (r *reader) parameters() {
 	}
 }
 
+// allowPreemption reads YuniKorn's annotation of any pod; where it has none, that of its
+// priority class.
 func (r *reader) allowPreemption() {
 	switch text := r.annotation(ykPreempt); text {
-	case "", "true":
+	case "true":
+	case "":
+		c := r.classNamed(r.pod.Spec.PriorityClassName)
+		r.m.Info.LastVictim = r.m.Info.LastVictim || c != nil && c.AllowPreemption == "false"
 	case "false":
 		r.m.Info.LastVictim = true
 	default:

@@ -106,9 +106,17 @@ func (f *Fixture) add(u *unstructured.Unstructured) error {
 	return nil
 }
 
-// Table has the fixture's group objects, as groups.Read wants them.
+// Classes are the priority classes that manifests name.
+func Classes() []*groups.PriorityClass {
+	return []*groups.PriorityClass{{Name: "batch", Value: 10}, {Name: "build", Value: 100}, {Name: "high", Value: 1000}}
+}
+
+// Table has the fixture's group objects and the priority classes, as groups.Read wants them.
 func (f Fixture) Table() *groups.Table {
 	t := &groups.Table{}
+	for _, c := range Classes() {
+		t.PutClass(c)
+	}
 	for _, o := range f.Objects {
 		if o.GetKind() == "Workload" {
 			t.PutWorkload(o)
