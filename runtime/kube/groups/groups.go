@@ -79,8 +79,8 @@ type Info struct {
 	Duration      time.Duration // declared run time
 	Deadline      time.Time
 	// GangTimeout is YuniKorn's placeholderTimeoutInSeconds, 0 if not given. Soft is its
-	// gangSchedulingStyle Soft, if written out: after the timeout the pods may start one
-	// by one. Muster holds no placeholders, so a Hard gang just goes on waiting.
+	// gangSchedulingStyle Soft, if written out or if a timeout is: after the timeout the pods
+	// may start one by one. Muster holds no placeholders, so a Hard gang just goes on waiting.
 	GangTimeout time.Duration
 	Soft        bool
 	Created     time.Time // of the object that stands for the job, zero if the pods must tell

@@ -163,6 +163,29 @@ func TestAPodWaitsForItsGroupObjectAndNoLonger(t *testing.T) {
 	}
 }
 
+func TestHowLongAGangOfYuniKornsWaits(t *testing.T) {
+	for _, c := range []struct {
+		name, parameters string
+		timeout          time.Duration
+		soft             bool
+	}{
+		{"nothing said: all of it or nothing", "", 0, false},
+		{"a style alone", "gangSchedulingStyle=Soft", 0, true},
+		{"a timeout alone ends in YuniKorn's default style, which is soft", "placeholderTimeoutInSeconds=60", time.Minute, true},
+		{"hard, before the timeout", "gangSchedulingStyle=Hard placeholderTimeoutInSeconds=60", time.Minute, false},
+		{"hard, after the timeout", "placeholderTimeoutInSeconds=60 gangSchedulingStyle=Hard", time.Minute, false},
+		{"a style that there is not", "gangSchedulingStyle=hard", 0, true},
+		{"a timeout that is none", "placeholderTimeoutInSeconds=soon", 0, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m, _ := groups.Read(pod("label:applicationId", "a", "yunikorn.apache.org/schedulingPolicyParameters", c.parameters), noObjects{}, groups.Options{})
+			if m.Info.GangTimeout != c.timeout || m.Info.Soft != c.soft {
+				t.Errorf("timeout %s, soft %t; want %s, %t", m.Info.GangTimeout, m.Info.Soft, c.timeout, c.soft)
+			}
+		})
+	}
+}
+
 func TestWhichDialectCountsAndWhichQueue(t *testing.T) {
 	spark := pod("label:spark-app-selector", "s", "label:spark-role", "driver")
 	ours := spark.DeepCopy()

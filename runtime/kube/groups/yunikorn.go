@@ -139,8 +139,10 @@ func (r *reader) user() {
 	r.m.Info.User, r.m.Info.UserGroups = u.User, u.Groups
 }
 
-// parameters reads "placeholderTimeoutInSeconds=60 gangSchedulingStyle=Hard".
+// parameters reads "placeholderTimeoutInSeconds=60 gangSchedulingStyle=Hard". Who writes a
+// timeout and no style means YuniKorn's, which is Soft; without either the gang waits.
 func (r *reader) parameters() {
+	styled := false
 	for word := range strings.FieldsSeq(r.annotation(ykParams)) {
 		key, value, _ := strings.Cut(word, "=")
 		switch key {
@@ -151,11 +153,12 @@ func (r *reader) parameters() {
 				continue
 			}
 			r.m.Info.GangTimeout = time.Duration(n) * time.Second
+			r.m.Info.Soft = r.m.Info.Soft || !styled
 		case "gangSchedulingStyle":
 			if value != "Soft" && value != "Hard" {
 				r.problem("bad-parameter", at(annotationsField, ykParams), key+"=Soft or =Hard", "there is no style %q; YuniKorn takes Soft for it", value)
 			}
-			r.m.Info.Soft = value != "Hard"
+			r.m.Info.Soft, styled = value != "Hard", true
 		default:
 			r.problem("bad-parameter", at(annotationsField, ykParams),
 				"known are placeholderTimeoutInSeconds and gangSchedulingStyle, with = and no blanks", "unknown parameter %q", word)
