@@ -32,6 +32,8 @@ type checkedFile struct {
 	Kind     string    `json:"kind"`
 	Summary  string    `json:"summary,omitempty"` // what it is, if it is usable
 	Problems []finding `json:"problems"`
+	// Notes are what is worth knowing of a file that is in order.
+	Notes []string `json:"notes,omitempty"`
 }
 
 type checkFlags struct {
@@ -49,7 +51,8 @@ func (a *app) checkConfig() *cobra.Command {
 	c := a.command("config FILE…", "find every problem of queue configurations", `
 Reads YuniKorn's queues.yaml as it is, and Muster's own keys. Errors are what a
 scheduler would refuse, warnings are settings that nothing acts on. All problems
-are listed at once, with line and column.`, `
+are listed at once, with line and column. Notes are no problems: where a file that is
+in order lets everybody submit everywhere, it is said.`, `
   muster check config queues.yaml
   muster check config --lint -o json queues.yaml`,
 		checkCodes, cobra.MinimumNArgs(1), func(_ context.Context, args []string) error {
@@ -65,13 +68,17 @@ func checkConfigFile(path string) (checkedFile, error) {
 	if err != nil {
 		return out, failed("name a queues.yaml that can be read", "cannot read %w", pathFirst(err))
 	}
-	file, problems := config.Parse(path, text)
+	file, usedDefault, problems := config.ParseOrDefault(path, text)
 	out.Problems = configFindings(problems)
 	if file != nil {
 		var parts []string
 		for _, p := range file.Partitions {
 			leaves := (&trace.Trace{Queues: p.Tree}).Leaves()
 			parts = append(parts, fmt.Sprintf("partition %s with %s", p.Name, plural(len(leaves), "leaf queue")))
+			out.Notes = append(out.Notes, p.Notes()...)
+		}
+		if usedDefault {
+			out.Notes = []string{config.DefaultUsed}
 		}
 		out.Summary = strings.Join(parts, ", ")
 	}
@@ -227,6 +234,7 @@ func (a *app) checkText(r checkReport) {
 		}
 		if errs, _ := tally(file.Problems); errs == 0 {
 			fmt.Fprintf(a.out, "%s: ok: %s\n", file.File, file.Summary)
+			notesText(a.out, file.Notes)
 		}
 	}
 }
