@@ -39,6 +39,7 @@ type cluster struct {
 	todo act.Work
 	// slow keeps binds from being carried out; failing has pods whose binds fail.
 	slow    bool
+	twice   bool // a pod may be asked for while a bind of it is under way
 	failing map[string]error
 	stuck   map[string]bool // pods that can't be evicted
 	awaited []string        // what probes were asked to watch
@@ -220,6 +221,12 @@ func (c *cluster) bind(job string, b act.Bind) {
 		return
 	case c.failing[p.Name] != nil:
 		c.m.BindFailed(job, b.Task, b.Pod, b.Node, c.failing[p.Name], false)
+		return
+	case p.Spec.NodeName != "" && c.twice:
+		c.m.BindFailed(job, b.Task, b.Pod, b.Node, fmt.Errorf("pod %s is already bound to node %s", p.Name, p.Spec.NodeName), false)
+		return
+	case p.DeletionTimestamp != nil:
+		c.m.BindFailed(job, b.Task, b.Pod, b.Node, fmt.Errorf("pod %s is being deleted", p.Name), true)
 		return
 	case p.Spec.NodeName != "":
 		c.t.Fatalf("pod %s is bound to %s and is to be bound to %s", p.Name, p.Spec.NodeName, b.Node)

@@ -34,8 +34,8 @@ func (m *Mirror) Explain(id string) []Reason {
 	}
 	count := map[Reason]int{}
 	for p := range j.pods {
-		if p.problem != nil && p.node() == "" {
-			count[Reason{p.problem.Code, sentence(p.problem)}]++
+		if why := p.keeps(); why != nil && p.node() == "" {
+			count[Reason{why.Code, sentence(why)}]++
 		}
 	}
 	for _, s := range j.slots {
@@ -85,11 +85,12 @@ var capacity = map[plan.Code]bool{plan.NoRoom: true, plan.GangNoRoom: true, plan
 func (m *Mirror) waits(j *job, p *pod) (act.Waiting, bool) {
 	w := act.Waiting{Pod: p.id()}
 	switch {
-	case p.problem != nil:
-		if p.problem.Code == "gated" { // the API server says so itself
+	case p.keeps() != nil:
+		why := p.keeps()
+		if why.Code == "gated" { // the API server says so itself
 			return w, false
 		}
-		w.Code, w.Text = camel(p.problem.Code), sentence(p.problem)
+		w.Code, w.Text = camel(why.Code), sentence(why)
 	case j.trouble != nil && !j.trouble.Fatal: // it will be over before anybody has read of it
 		return w, false
 	case j.trouble != nil:

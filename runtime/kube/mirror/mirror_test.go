@@ -481,6 +481,7 @@ func TestWhateverHappensNoNodeIsOvercommittedAndNoGangIsInPieces(t *testing.T) {
 		nodes := rapid.IntRange(1, 3).Draw(r, "nodes")
 		c.nodes(nodes, 2)
 		c.begin()
+		c.twice = true
 		for i := range rapid.IntRange(1, 25).Draw(r, "steps") {
 			c.random(r, i)
 			if rapid.Bool().Draw(r, "settle") {
@@ -491,6 +492,7 @@ func TestWhateverHappensNoNodeIsOvercommittedAndNoGangIsInPieces(t *testing.T) {
 		c.failing = map[string]error{}
 		c.pass(5 * time.Minute)
 		c.sound(r)
+		c.empties(r, nodes)
 		if len(c.refused) > 0 {
 			r.Fatalf("the ledger refused: %q", c.refused)
 		}
@@ -508,7 +510,7 @@ func (c *cluster) random(r *rapid.T, i int) {
 		slices.SortFunc(all, func(a, b *corev1.Pod) int { return strings.Compare(string(a.UID), string(b.UID)) })
 		return rapid.SampledFrom(all).Draw(r, "pod")
 	}
-	switch rapid.IntRange(0, 11).Draw(r, "what") {
+	switch rapid.IntRange(0, 15).Draw(r, "what") {
 	case 0, 1:
 		c.pod(fmt.Sprint("p", i), rapid.IntRange(0, 2).Draw(r, "gpus"), label)
 	case 2:
@@ -547,6 +549,30 @@ func (c *cluster) random(r *rapid.T, i int) {
 			g.Pods = append(g.Pods, usage.PodRef{UID: string(p.UID)})
 		}
 		c.m.Health(fmt.Sprint("n", rapid.IntRange(0, 3).Draw(r, "node")), gpusOf(2, g))
+	case 12:
+		n := rapid.SampledFrom(c.machines).Draw(r, "machine")
+		c.m.NodeDeleted(n.Name)
+		if rapid.Bool().Draw(r, "settle without it") {
+			c.settle()
+		}
+		for _, p := range slices.Collect(maps.Values(c.pods)) { // the garbage collector of pods does so
+			if p.Spec.NodeName == n.Name {
+				c.delete(p)
+			}
+		}
+		c.m.NodeChanged(n)
+	case 13:
+		if p := some(); p != nil && p.Spec.NodeName == "" {
+			c.change(p, deleting)
+		}
+	case 14:
+		if p := some(); p != nil && p.Spec.NodeName == "" {
+			c.change(p, gpus(rapid.Int64Range(0, 2).Draw(r, "asks for")))
+		}
+	case 15:
+		if p := some(); p != nil {
+			c.change(p, cpu(fmt.Sprint(rapid.IntRange(1, 40).Draw(r, "takes"))))
+		}
 	}
 }
 
@@ -563,6 +589,28 @@ func (c *cluster) sound(r *rapid.T) {
 		if gpus > 2 {
 			r.Fatalf("node %s has %d of 2 GPUs in use", n, gpus)
 		}
+	}
+}
+
+// empties ends everything, and then there must be room for as much as at the beginning:
+// whatever has happened holds nothing.
+func (c *cluster) empties(r *rapid.T, nodes int) {
+	c.slow = false
+	for i := range nodes {
+		c.m.Health(fmt.Sprint("n", i), gpusOf(2))
+	}
+	for len(c.pods) > 0 { // one that goes may start another
+		for _, p := range slices.Collect(maps.Values(c.pods)) {
+			c.delete(p)
+		}
+		c.settle()
+	}
+	for i := range 2 * nodes {
+		c.pod(fmt.Sprint("last", i), 1)
+	}
+	c.pass(2 * time.Minute)
+	if got := strings.Count(c.bound(), "last"); got != 2*nodes {
+		r.Fatalf("%d of %d pods found room in the empty cluster: %v", got, 2*nodes, c.waiting())
 	}
 }
 

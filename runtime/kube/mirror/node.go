@@ -27,7 +27,7 @@ type node struct {
 	// problems are why it takes no new pods.
 	problems []pods.Problem
 	pods     map[types.UID]*pod // that run here, ours and others'
-	issued   map[types.UID]*pod // that we are about to bind here
+	issued   map[types.UID]*pod // that we are about to bind here, by pod.binding
 }
 
 func (m *Mirror) nodeNamed(name string) *node {
@@ -101,6 +101,9 @@ func (m *Mirror) place(p *pod) {
 	if p.node() != "" && !p.over() {
 		to = m.nodeNamed(p.node())
 	}
+	if p.node() != "" || p.over() {
+		m.landed(p) // wherever binds of it are under way: they change nothing any more
+	}
 	if to != nil && p.used == nil && !p.ours {
 		p.used, _, _ = pods.Foreign([]*corev1.Pod{p.obj}, m.terms)
 	}
@@ -113,7 +116,6 @@ func (m *Mirror) place(p *pod) {
 	}
 	if to != nil {
 		to.pods[p.obj.UID] = p
-		delete(to.issued, p.obj.UID)
 		m.look(to)
 	}
 	p.on = to
@@ -129,7 +131,7 @@ func (m *Mirror) reconcileNode(n *node) {
 	case n.obj != nil:
 		m.postNode(n)
 	}
-	if n.obj == nil && len(n.pods) == 0 {
+	if n.obj == nil && len(n.pods) == 0 && len(n.issued) == 0 {
 		delete(m.nodes, n.name)
 		return
 	}

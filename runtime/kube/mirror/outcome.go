@@ -26,12 +26,12 @@ func (m *Mirror) Bound(job string, _ int32, pod act.Pod, _ string) {
 func (m *Mirror) BindFailed(job string, task int32, pod act.Pod, node string, err error, gone bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	p := m.pods[pod.UID]
-	if p == nil || p.slot == nil || p.slot.issued != p {
-		return
+	p, n := m.pods[pod.UID], m.nodes[node]
+	if p == nil || n == nil || m.failed(p, n) || p.slot == nil || p.slot.issued != p || p.slot.issuedOn != n {
+		return // it is of a bind that was decided anew since
 	}
 	s := p.slot
-	m.unissue(s)
+	s.unissue()
 	m.mark(s.job)
 	if p.node() != "" || gone { // the informer tells the rest
 		return
@@ -40,7 +40,7 @@ func (m *Mirror) BindFailed(job string, task int32, pod act.Pod, node string, er
 	if p.bad++; p.bad > 1 {
 		wait := min(time.Minute, time.Second<<min(p.bad, 6))
 		p.until = nanos(m.o.Now().Add(wait))
-		p.problem = &pods.Problem{Code: "bind-failed", Text: err.Error(), Fatal: true}
+		p.resting = &pods.Problem{Code: "bind-failed", Text: err.Error(), Fatal: true}
 	}
 }
 
@@ -92,7 +92,7 @@ func (m *Mirror) due(j *job, now time.Time) bool {
 	found := false
 	for p := range j.pods {
 		if p.until != 0 && now.UnixNano() >= p.until {
-			p.until, p.problem, found = 0, nil, true
+			p.until, p.resting, found = 0, nil, true
 		}
 	}
 	for _, s := range j.slots {

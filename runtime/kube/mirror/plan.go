@@ -106,19 +106,40 @@ func (m *Mirror) issue(s *slot) (act.Bind, bool) {
 	}
 	s.issued, s.issuedOn = p, n
 	n.issued[p.obj.UID] = p
+	if p.binding == nil {
+		p.binding = map[*node]int{}
+	}
+	p.binding[n]++
 	return act.Bind{
 		Pod: p.id(), Task: s.index, Node: s.node, Claims: p.task.Bind,
 		Because: fmt.Sprintf("queue %s", s.job.queue),
 	}, true
 }
 
-// unissue says that no bind is under way for the slot any more.
-func (m *Mirror) unissue(s *slot) {
-	if s.issued == nil {
-		return
+// unissue says that the slot waits for no bind any more. One that is under way may still
+// happen: until its outcome is heard it takes its place on the node.
+func (s *slot) unissue() { s.issued, s.issuedOn = nil, nil }
+
+// failed takes in that one bind of the pod to a node was not made, and says whether
+// another one to that node is still under way.
+func (m *Mirror) failed(p *pod, n *node) (more bool) {
+	if p.binding[n] > 1 {
+		p.binding[n]--
+		return true
 	}
-	delete(s.issuedOn.issued, s.issued.obj.UID)
-	s.issued, s.issuedOn = nil, nil
+	delete(p.binding, n)
+	delete(n.issued, p.obj.UID)
+	m.look(n)
+	return false
+}
+
+// landed takes in that no bind of the pod that is under way can change where it is.
+func (m *Mirror) landed(p *pod) {
+	for n := range p.binding { //muster:anyorder each for itself
+		delete(n.issued, p.obj.UID)
+		m.look(n)
+	}
+	p.binding = nil
 }
 
 // issueKept binds a pod that took a slot whose place is kept.

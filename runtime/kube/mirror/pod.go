@@ -29,9 +29,16 @@ type pod struct {
 	// problem keeps it from being offered to the scheduler; nil if nothing does.
 	problem *pods.Problem
 	told    []pods.Problem // that are passed over, told once
-	// bad counts binds that failed for the pod itself; until then it is not offered.
-	bad   int
-	until int64
+	// bad counts binds that failed for the pod itself. After some it rests: resting says
+	// why, until when (0: it does not). That is no problem of what it asks for, so reading
+	// it again neither ends nor prolongs it.
+	bad     int
+	resting *pods.Problem
+	until   int64
+	// binding has the nodes to which binds are under way, and how many: more than one if
+	// it was decided anew before the outcome of the last one was heard. Each node has the
+	// pod among its issued.
+	binding map[*node]int
 
 	used spec.Resources // what it takes of its node
 	use  *measured      // what it does with its GPUs, nil if nobody has said
@@ -45,13 +52,25 @@ func (p *pod) id() act.Pod {
 }
 
 // over says that the pod runs no more, or will never.
-func (p *pod) over() bool { return p.gone || pods.Terminal(p.obj) }
+func (p *pod) over() bool { return p.gone || pods.Terminal(p.obj) || p.doomed() }
+
+// doomed says that the pod was deleted before it was bound, and that a finalizer keeps
+// it: the API server binds such pods no more.
+func (p *pod) doomed() bool { return p.node() == "" && pods.Terminating(p.obj) }
 
 // node is where the API says it is, "" if nowhere.
 func (p *pod) node() string { return p.obj.Spec.NodeName }
 
 // offered says whether the scheduler may decide about the pod.
-func (p *pod) offered() bool { return !p.over() && p.problem == nil }
+func (p *pod) offered() bool { return !p.over() && p.problem == nil && p.resting == nil }
+
+// keeps is what keeps the pod from being offered, nil if nothing of its own does.
+func (p *pod) keeps() *pods.Problem {
+	if p.problem != nil {
+		return p.problem
+	}
+	return p.resting
+}
 
 // PodChanged takes in a pod that was added or updated.
 func (m *Mirror) PodChanged(obj *corev1.Pod) {
@@ -69,10 +88,44 @@ func (m *Mirror) PodChanged(obj *corev1.Pod) {
 	if !m.begun {
 		return
 	}
-	if p.ours && (was == nil || rereads(p, was)) {
+	switch {
+	case p.ours && (was == nil || rereads(p, was)):
 		m.read(p)
+	case was != nil && p.on != nil && !p.over() && resized(was, obj):
+		m.resize(p)
 	}
 	m.settlePod(p)
+}
+
+// resized says whether a pod takes more or less of its node than it did (KEP-1287): what
+// its containers ask for, or what the kubelet has given them so far, has changed.
+func resized(was, now *corev1.Pod) bool {
+	same := equality.Semantic.DeepEqual
+	return !slices.EqualFunc(was.Spec.Containers, now.Spec.Containers, sameResources) ||
+		!slices.EqualFunc(was.Spec.InitContainers, now.Spec.InitContainers, sameResources) ||
+		!slices.EqualFunc(was.Status.ContainerStatuses, now.Status.ContainerStatuses, sameAllocated) ||
+		!slices.EqualFunc(was.Status.InitContainerStatuses, now.Status.InitContainerStatuses, sameAllocated) ||
+		!same(was.Spec.Resources, now.Spec.Resources) || !same(was.Status.Resources, now.Status.Resources) ||
+		!same(was.Status.AllocatedResources, now.Status.AllocatedResources)
+}
+
+func sameResources(a, b corev1.Container) bool {
+	return equality.Semantic.DeepEqual(a.Resources.Requests, b.Resources.Requests)
+}
+
+func sameAllocated(a, b corev1.ContainerStatus) bool {
+	return a.Name == b.Name && equality.Semantic.DeepEqual(a.AllocatedResources, b.AllocatedResources) &&
+		equality.Semantic.DeepEqual(a.Resources, b.Resources)
+}
+
+// resize takes in what a bound pod takes of its node now.
+func (m *Mirror) resize(p *pod) {
+	if p.ours {
+		m.read(p)
+	} else {
+		p.used, _, _ = pods.Foreign([]*corev1.Pod{p.obj}, m.terms)
+	}
+	m.look(p.on)
 }
 
 // rereads says whether a change of the object may change what the pod asks for. A bound
@@ -96,6 +149,7 @@ func (m *Mirror) PodDeleted(obj *corev1.Pod) {
 		return
 	}
 	p.gone = true
+	m.landed(p)
 	delete(m.pods, obj.UID)
 	if name := p.id().NamespacedName; m.names[name] == p {
 		delete(m.names, name)

@@ -3,6 +3,7 @@ package mirror
 import (
 	"cmp"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -41,6 +42,7 @@ func (m *Mirror) reconcile(j *job) {
 		m.tellAll(j)
 		return
 	}
+	j.reseat()
 	m.seat(j)
 	m.gang(j)
 	m.submit(j)
@@ -68,7 +70,7 @@ func (m *Mirror) release(j *job) {
 			continue
 		}
 		switch {
-		case p.gone:
+		case p.gone, p.doomed():
 		case p.obj.Status.Phase == corev1.PodSucceeded:
 			j.succeeded++
 		default:
@@ -87,7 +89,7 @@ func (m *Mirror) release(j *job) {
 // vacate frees the slot of a pod that ended. If it did its work, so did the task. The
 // place of a gang's member that died while the others live is kept for a while.
 func (m *Mirror) vacate(s *slot, p *pod) {
-	m.unissue(s)
+	s.unissue()
 	s.pod, p.slot = nil, nil
 	switch {
 	case p.obj.Status.Phase == corev1.PodSucceeded:
@@ -195,6 +197,33 @@ func (m *Mirror) resolve(j *job) bool {
 	}
 	j.trouble = nil
 	return true
+}
+
+// reseat takes the slots from pods that ask for something else than the slot's task does:
+// what waits was given other tolerations or labels, say, and what runs has grown in place.
+// A bind that is under way, and an eviction, are let go on.
+func (j *job) reseat() {
+	for _, s := range j.slots {
+		p := s.pod
+		if p == nil || p.over() || p.key == s.chunk.key || p.node() == "" && s.issued != nil || s.state == leaving {
+			continue
+		}
+		a, b := &p.task, &s.chunk.task
+		if p.node() != "" && slices.Equal(a.Request, b.Request) || p.node() == "" && exchangeable(a, b) {
+			continue
+		}
+		s.unissue()
+		s.pod, p.slot = nil, nil
+	}
+}
+
+// exchangeable says whether tasks ask for the same. What they count for does not matter:
+// it is told apart from them (JobNear).
+func exchangeable(a, b *pods.Task) bool {
+	x, y := a.Near, b.Near
+	x.Counts, y.Counts = nil, nil
+	return slices.Equal(a.Request, b.Request) && slices.Equal(a.GPUTypes, b.GPUTypes) && slices.Equal(a.Bind, b.Bind) &&
+		a.Where.Key() == b.Where.Key() && reflect.DeepEqual(x, y)
 }
 
 // seat gives each pod that may be scheduled, or already runs, a slot.
@@ -496,7 +525,7 @@ func (m *Mirror) absent(s *slot) {
 		m.awaited[s.node] = true
 	}
 	s.state, s.node, s.keep = absent, "", time.Time{}
-	m.unissue(s)
+	s.unissue()
 }
 
 func (m *Mirror) finish(s *slot) {
@@ -508,7 +537,7 @@ func (m *Mirror) finish(s *slot) {
 	}
 	m.post(ledger.TaskFinished{Job: s.job.id, Task: s.index}, s)
 	s.state, s.node, s.keep = done, "", time.Time{}
-	m.unissue(s)
+	s.unissue()
 }
 
 // running tells the ledger where the API says a task runs, if it has it elsewhere.
