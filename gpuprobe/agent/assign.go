@@ -310,7 +310,8 @@ func (a *Agent) idlers(g *gpu, now time.Time) {
 		u.touched = a.sweep
 		u.Processes, u.Launches, u.NoLaunchSince = 0, nil, time.Time{}
 		up := a.sources.ebpf
-		e := evidence{at: g.At, fresh: g.fresh, told: g.fresh && g.listed, covered: up.Up, since: up.Since}
+		nobodys := g.strange || g.hidden // so it may be the pod's
+		e := evidence{at: g.At, fresh: g.fresh, told: g.fresh && g.listed && !nobodys, covered: up.Up && !nobodys, since: up.Since}
 		if e.told {
 			e.busy, e.basis, e.memory = to(uint32(0)), wire.Basis_PROCESS, to(uint64(0))
 		}

@@ -16,6 +16,7 @@ type slot struct {
 	// nameless: whole is what is believed of a GPU that can't tell who it is (see recall.go).
 	nameless bool
 	health   health
+	odd      error // see reading
 
 	mig       []nvml.Device
 	migAt     uint64
@@ -31,6 +32,9 @@ type gpu struct {
 	fresh, listed bool
 	// perProcess says that the driver tells what each member does.
 	perProcess bool
+	// strange says that somebody who is not known works here, or may; hidden, that it works
+	// and there is not even a process.
+	strange, hidden bool
 }
 
 // member is a process that holds a context on a GPU.
@@ -39,6 +43,7 @@ type member struct {
 	info   *procInfo // never nil
 	memory *uint64
 	use    uint32 // permille, if perProcess
+	untold bool   // its samples are of no use
 }
 
 // gpus that are to be reported of a slot.
@@ -65,6 +70,7 @@ func (s *slot) apply(r *reading) (garbage uint64) {
 		s.restarted = false
 	}
 	s.health.reading(r.err, r.status)
+	s.odd = r.odd
 	if r.identity != nil && r.identity.UUID != "" {
 		s.identify(r.identity)
 	}
@@ -167,6 +173,9 @@ func (g *gpu) apply(r *reading) (garbage uint64) {
 		g.takeMembers(r, &bad)
 	}
 	g.perProcess = r.measured && r.listed
+	device := g.deviceUse()
+	g.strange = r.strange && (device == nil || *device > 0)
+	g.hidden = device != nil && *device > 0 && len(r.processes) == 0 && !g.perProcess
 	return bad.count
 }
 
@@ -177,7 +186,8 @@ func (g *gpu) takeMembers(r *reading, bad *checker) {
 		}
 		m := member{pid: p.pid, info: p.info, memory: bad.memory(p.memory, deref(g.MemoryTotal))}
 		if u, ok := r.use[p.pid]; ok {
-			if n := bad.permille(&u.SM); n != nil {
+			n := bad.permille(&u.SM)
+			if m.untold = n == nil || u.Samples == 0; !m.untold {
 				m.use = *n
 			}
 		}

@@ -167,8 +167,8 @@ func TestFailedIsNotForgotten(t *testing.T) {
 func TestAnErrorOfAFieldIsNoneOfTheDevice(t *testing.T) {
 	for err, want := range map[error]bool{
 		nvml.ErrNotSupported: false, nvml.ErrNoSymbol: false, nvml.ErrNotFound: false, nvml.ErrTimeout: false, nvml.ErrNoPermission: false,
-		nvml.ErrGPULost: true, nvml.ErrResetRequired: true, nvml.ErrUnresponsive: true, nvml.ErrUninitialized: true, nvml.ErrUnknown: true,
-		errors.New("?"): true,
+		nvml.ErrGPULost: true, nvml.ErrResetRequired: true, nvml.ErrUnresponsive: true, nvml.ErrUninitialized: true,
+		nvml.ErrDriverNotLoaded: true, nvml.ErrLibraryVersion: true, nvml.ErrUnknown: false, errors.New("?"): false,
 	} {
 		if fatal(err) != want {
 			t.Errorf("%v: %v", err, !want)

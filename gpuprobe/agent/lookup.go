@@ -30,6 +30,7 @@ type lookup struct {
 type entry struct {
 	sweep uint64
 	info  *procInfo // nil if no owner was found
+	ended bool      // it had an owner before
 }
 
 func newLookup(c *Config) *lookup {
@@ -69,7 +70,7 @@ func (l *lookup) find(pid uint32, e entry) entry {
 	owner, err := l.finder.Owner(pid)
 	switch {
 	case err != nil:
-		return entry{}
+		return entry{ended: e.ended || e.info != nil}
 	case e.info == nil || e.info.owner != owner:
 		return entry{info: &procInfo{owner: owner, name: owner.Name(), proxy: l.proxy(pid)}}
 	}
@@ -87,12 +88,22 @@ func (l *lookup) forget(sweep uint64) {
 	}
 }
 
-// exited forgets one process.
+// exited forgets one process, but that it was known: the driver may have samples of it.
 func (l *lookup) exited(pid uint32) {
 	l.finder.Exited(pid)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.known, pid)
+	if e, known := l.known[pid]; known {
+		// The sweep before: its number may be another's by now, who was not looked up.
+		l.known[pid] = entry{sweep: e.sweep - 1, ended: e.ended || e.info != nil}
+	}
+}
+
+// hasEnded says of a process without owner that it had one, the sweep before or in this.
+func (l *lookup) hasEnded(pid uint32) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.known[pid].ended
 }
 
 // counts since the start: processes asked about, without owner, and without room.

@@ -72,9 +72,9 @@ func (a *Agent) followMember(g *gpu, m *member) {
 		p.seen, p.use, p.told = a.sweep, 0, true
 	}
 	switch {
-	case g.perProcess:
+	case g.perProcess && !m.untold:
 		p.use = max(p.use, m.use)
-	case g.fresh && g.deviceUse() != nil && (len(g.members) == 1 || *g.deviceUse() == 0):
+	case g.fresh && g.deviceUse() != nil && (len(g.members) == 1 && !g.strange || *g.deviceUse() == 0):
 		p.use = max(p.use, *g.deviceUse()) // nobody does anything, or there is nobody else
 	default:
 		p.told = false

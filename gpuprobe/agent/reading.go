@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/musterhq/muster/gpuprobe/nvml"
@@ -28,6 +30,12 @@ type reading struct {
 	use      map[uint32]nvml.ProcessUse
 	measured bool
 
+	// strange says that somebody of whom it is not known who it is works there, or may.
+	strange bool
+	// odd is the first error, of a question, that is neither the device's nor for want of
+	// what is asked for.
+	odd error
+
 	// instances of a GPU in MIG mode; nil if they were not enumerated, or none.
 	instances []reading
 	mig       []nvml.Device // for the next time
@@ -46,15 +54,24 @@ type question struct {
 	identity, status, mig bool
 }
 
-// fatal says that the device as a whole does not answer, unlike a field that it does not
-// have.
+// fatal says that the device as a whole does not answer, unlike a question that fails.
 func fatal(err error) bool {
-	return err != nil && !errors.Is(err, nvml.ErrNotSupported) && !errors.Is(err, nvml.ErrNoSymbol) &&
-		!errors.Is(err, nvml.ErrNotFound) && !errors.Is(err, nvml.ErrTimeout) && !errors.Is(err, nvml.ErrNoPermission) &&
-		!errors.Is(err, nvml.ErrInvalidArgument) && !errors.Is(err, nvml.ErrInsufficientSize) && !errors.Is(err, nvml.ErrArgumentVersion)
+	return isAny(err, nvml.ErrUnresponsive, nvml.ErrGPULost, nvml.ErrResetRequired,
+		nvml.ErrUninitialized, nvml.ErrDriverNotLoaded, nvml.ErrLibraryVersion)
 }
 
-// ask puts the questions. The first answer that is fatal ends it.
+// lacking says that a device, or its driver, does not have what it was asked for, or not
+// for us, or not now.
+func lacking(err error) bool {
+	return isAny(err, nvml.ErrNotSupported, nvml.ErrNoSymbol, nvml.ErrNotFound, nvml.ErrTimeout, nvml.ErrNoPermission,
+		nvml.ErrInvalidArgument, nvml.ErrInsufficientSize, nvml.ErrArgumentVersion)
+}
+
+func isAny(err error, list ...error) bool {
+	return err != nil && slices.ContainsFunc(list, func(e error) bool { return errors.Is(err, e) })
+}
+
+// ask puts the questions. The first answer that is fatal ends it; so does it if all fail.
 func (l *lookup) ask(d nvml.Device, q question, isMIG bool, r *reading) {
 	for _, step := range []func() error{
 		func() error { return r.askIdentity(d, q) },
@@ -104,11 +121,23 @@ func (l *lookup) ask(d nvml.Device, q question, isMIG bool, r *reading) {
 			return err
 		},
 	} {
-		if err := step(); fatal(err) {
+		err := step()
+		switch {
+		case fatal(err):
 			r.err = err
 			return
+		case err != nil && !lacking(err):
+			r.odd = cmp.Or(r.odd, err)
 		}
 	}
+	if !r.answered() {
+		r.err = r.odd
+	}
+	r.strange = l.strange(r)
+}
+
+func (r *reading) answered() bool {
+	return r.identity != nil || r.memory != nil || r.busy != nil || r.listed || r.use != nil || r.sm != nil || r.status != nil
 }
 
 func (r *reading) askIdentity(d nvml.Device, q question) error {
@@ -135,9 +164,10 @@ func (r *reading) askProcesses(d nvml.Device, l *lookup) error {
 	return nil
 }
 
-// own says that samples are of the processes themselves. Where one runs the work of the
-// others, or a living process works that holds no context (the server of MPS again), the
-// others would look idle.
+// own says that samples are of the processes themselves, and all that there are. Where one
+// runs the work of the others, or a living process works that holds no context (the server
+// of MPS again), the others would look idle; so they all would where the device works and
+// the driver has no samples of whose work it is.
 func (l *lookup) own(use map[uint32]nvml.ProcessUse, r *reading) bool {
 	holds := make(map[uint32]bool, len(r.processes))
 	for _, p := range r.processes {
@@ -146,12 +176,40 @@ func (l *lookup) own(use map[uint32]nvml.ProcessUse, r *reading) bool {
 		}
 		holds[p.pid] = true
 	}
+	explained := r.busy == nil || *r.busy <= 0 || *r.busy > 1000
 	for pid, u := range use {
-		if u.SM > 0 && !holds[pid] && l.look(pid, r.sweep) != nil {
+		if worked(u) && !holds[pid] && l.look(pid, r.sweep) != nil {
 			return false
 		}
+		explained = explained || worked(u)
 	}
-	return true
+	return explained
+}
+
+// worked says of the samples of a process that it did something, or may have.
+func worked(u nvml.ProcessUse) bool { return u.Samples == 0 || u.SM != 0 }
+
+// strange says that a process of which it is not known who it is works on the device, or
+// may: it may be anybody's. One that was known and has ended is not strange.
+func (l *lookup) strange(r *reading) bool {
+	nobodys := map[uint32]bool{}
+	for _, p := range r.processes {
+		if p.info == nil && !l.hasEnded(p.pid) {
+			if !r.measured {
+				return true
+			}
+			nobodys[p.pid] = true
+		}
+	}
+	if !r.measured {
+		return false
+	}
+	for pid, u := range r.use {
+		if worked(u) && (nobodys[pid] || l.look(pid, r.sweep) == nil && !l.hasEnded(pid)) {
+			return true
+		}
+	}
+	return false
 }
 
 // askInstances reads the instances of a GPU in MIG mode.

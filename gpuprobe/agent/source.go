@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -98,8 +99,19 @@ func (a *Agent) checkNVML(now time.Time) {
 	case nameless > 0:
 		a.set(&a.sources.nvml, true, "", fmt.Sprintf("%d GPUs never told who they are", nameless), now)
 	default:
-		a.set(&a.sources.nvml, true, "", a.eventsDetail, now)
+		a.set(&a.sources.nvml, true, "", cmp.Or(a.oddAnswers(), a.eventsDetail), now)
 	}
+}
+
+// oddAnswers tells of the first GPU that fails to answer a question, though it answers
+// others; "" if there is none.
+func (a *Agent) oddAnswers() string {
+	for i, s := range a.slots {
+		if s.odd != nil && s.whole != nil && s.whole.fresh {
+			return fmt.Sprintf("GPU %d: %v: what it was asked for is unknown", i, s.odd)
+		}
+	}
+	return ""
 }
 
 // nvmlReason is a stable word for why there is no NVML.

@@ -15,8 +15,11 @@ type use struct {
 
 	active time.Time // see Use.LastActive
 	blind  bool      // nothing tells now whether it runs
-	gap    time.Time // when something could last have run unseen by the watcher
-	total  uint64    // launches
+	// runs says that something ran when that was last told, or was launched since: it may
+	// run on without another launch.
+	runs  bool
+	gap   time.Time // when something could last have run unseen by the watcher
+	total uint64    // launches
 }
 
 // evidence is what one sweep found out about a use.
@@ -85,19 +88,20 @@ func ofOneOwner(list []member) int {
 func (a *Agent) evidence(g *gpu, mine []member, alone bool, shares uint64, now time.Time) evidence {
 	e := evidence{at: g.At, fresh: g.fresh, memory: memoryOf(mine)}
 	e.since, e.covered = a.coverage(mine)
+	e.covered = e.covered && !g.strange
 	if !g.fresh {
 		return e
 	}
 	device := g.deviceUse()
+	sum, sure := uint32(0), !g.strange
+	for _, m := range mine {
+		sum, sure = sum+m.use, sure && !m.untold
+	}
 	switch {
-	case g.perProcess:
-		sum := uint32(0)
-		for _, m := range mine {
-			sum += m.use
-		}
+	case g.perProcess && (sum > 0 || sure):
 		e.busy, e.basis, e.ran, e.told = to(min(sum, 1000)), wire.Basis_PROCESS, sum > 0, true
 	case device == nil:
-	case alone || *device == 0:
+	case alone && !g.strange || *device == 0:
 		e.busy, e.basis, e.ran, e.told = device, wire.Basis_EXCLUSIVE, *device > 0, true
 		if g.Parent != "" {
 			e.basis = wire.Basis_MIG
@@ -172,13 +176,14 @@ func (a *Agent) useOf(owner, gpu string, now time.Time) *use {
 	key := Key{owner, gpu}
 	u := a.uses[key]
 	if u == nil {
-		u = &use{Use: Use{Owner: owner, GPU: gpu}, active: now, gap: now}
+		u = &use{Use: Use{Owner: owner, GPU: gpu}, active: now, gap: now, runs: true}
 		a.uses[key] = u
 	}
 	return u
 }
 
-// judge takes the evidence of the time between two sweeps.
+// judge takes the evidence of the time between two sweeps. That there was no launch says
+// that nothing runs only where nothing ran before: a kernel may take hours.
 func (u *use) judge(e evidence, before, now time.Time) {
 	if e.fresh {
 		u.At, u.Busy, u.Basis, u.Memory = e.at, e.busy, e.basis, e.memory
@@ -187,7 +192,8 @@ func (u *use) judge(e evidence, before, now time.Time) {
 		u.active = newest(u.active, e.at)
 	}
 	u.active = newest(u.active, e.launch)
-	told := e.told || e.covered && !e.since.After(before)
+	u.runs = u.runs && !e.told || e.ran || !e.launch.IsZero()
+	told := e.told || e.covered && !e.since.After(before) && !u.runs
 	if u.blind || !told {
 		u.active = now // it may have run up to now
 	}
@@ -212,7 +218,7 @@ func (u *use) cover(covered bool, since, now time.Time) {
 // interval.
 func (u *use) touch(now time.Time, interval time.Duration) (edge bool) {
 	edge = !u.blind && now.Sub(u.active) >= interval
-	u.active = newest(u.active, now)
+	u.active, u.runs = newest(u.active, now), true
 	if !u.blind {
 		u.LastActive = u.active
 	}
