@@ -130,8 +130,9 @@ func (o *objects) feed(ctx context.Context, m *mirror.Mirror, gone func(node str
 
 type runtimeObject = any
 
-// handler calls f for what is there and gone for what is not any more. An object that
-// vanished while the watch was broken comes as its last known state.
+// handler calls there for what is there and gone for what is not any more. An object that
+// vanished while the watch was broken comes as its last known state. One that was made anew
+// under the same name meanwhile comes as an update of the other: that one is gone.
 func handler[T any](there, gone func(T)) cache.ResourceEventHandler {
 	return cache.ResourceEventHandlerFuncs{
 		AddFunc: func(obj any) {
@@ -139,7 +140,10 @@ func handler[T any](there, gone func(T)) cache.ResourceEventHandler {
 				there(o)
 			}
 		},
-		UpdateFunc: func(_, obj any) {
+		UpdateFunc: func(was, obj any) {
+			if before, ok := was.(T); ok && another(was, obj) {
+				gone(before)
+			}
 			if o, ok := obj.(T); ok {
 				there(o)
 			}
@@ -153,6 +157,13 @@ func handler[T any](there, gone func(T)) cache.ResourceEventHandler {
 			}
 		},
 	}
+}
+
+// another says that two objects of one name are not the same one.
+func another(was, now any) bool {
+	a, errA := meta.Accessor(was)
+	b, errB := meta.Accessor(now)
+	return errA == nil && errB == nil && a.GetUID() != b.GetUID()
 }
 
 func (o *objects) Namespace(name string) *corev1.Namespace { return found(o.namespaces.Get(name)) }

@@ -1,0 +1,75 @@
+package kube
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/musterhq/muster/runtime/kube/mirror"
+)
+
+// eventually polls, generously.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	t.Fatalf("not in time: %s", what)
+}
+
+// A watch that breaks is followed by a list, and what was deleted and made anew under its
+// name meanwhile comes as one change of one object.
+func TestAPodThatWasReplacedWhileTheWatchWasBrokenIsGone(t *testing.T) {
+	named := func(uid string) *corev1.Pod {
+		return &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "web-0", UID: types.UID(uid), ResourceVersion: uid},
+			Spec:       corev1.PodSpec{SchedulerName: "muster"},
+		}
+	}
+	client := fake.NewClientset(named("1"))
+	var mu sync.Mutex
+	var watches []*watch.FakeWatcher
+	client.PrependWatchReactor("pods", func(clienttesting.Action) (bool, watch.Interface, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		watches = append(watches, watch.NewFake())
+		return true, watches[len(watches)-1], nil
+	})
+	objs, err := newObjects(client, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := mirror.New(mirror.Options{Schedulers: []string{"muster"}, Objects: objs})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer objs.factory.Shutdown()
+	defer cancel()
+	if err := objs.feed(ctx, m, func(string) {}); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.Unbound(); len(got) != 1 || got[0] != "1" {
+		t.Fatalf("at first there are %v", got)
+	}
+	tracker := client.Tracker()
+	pods := corev1.SchemeGroupVersion.WithResource("pods")
+	if err := tracker.Delete(pods, "team", "web-0"); err != nil {
+		t.Fatal(err)
+	}
+	if err := tracker.Create(pods, named("2"), "team"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a watch", func() bool { mu.Lock(); defer mu.Unlock(); return len(watches) > 0 })
+	mu.Lock()
+	watches[0].Error(&metav1.Status{Status: metav1.StatusFailure, Code: 410, Reason: metav1.StatusReasonExpired})
+	mu.Unlock()
+	eventually(t, "the new pod, alone", func() bool { got := m.Unbound(); return len(got) == 1 && got[0] == "2" })
+}
