@@ -112,7 +112,14 @@ func slim(o any) (any, error) {
 	if m, err := meta.Accessor(o); err == nil {
 		m.SetManagedFields(nil)
 	}
-	if u, ok := o.(*unstructured.Unstructured); ok && u.GetKind() == kindOf(Ray) {
+	u, ok := o.(*unstructured.Unstructured)
+	switch {
+	case !ok:
+	case u.GetKind() == kindOf(LeaderWorkerSet):
+		delete(u.Object, "status")
+		unstructured.RemoveNestedField(u.Object, "spec", "leaderWorkerTemplate", "leaderTemplate")
+		unstructured.RemoveNestedField(u.Object, "spec", "leaderWorkerTemplate", "workerTemplate")
+	case u.GetKind() == kindOf(Ray):
 		delete(u.Object, "status")
 		unstructured.RemoveNestedField(u.Object, "spec", "headGroupSpec")
 		list, _, _ := unstructured.NestedFieldNoCopy(u.Object, "spec", "workerGroupSpecs")

@@ -146,7 +146,12 @@ const (
 	Coscheduling API = "scheduling.x-k8s.io"
 	// Ray are RayClusters: what a cluster's pods leave open, its spec says.
 	Ray API = "ray.io"
+	// LeaderWorkerSet objects say whether workers come with their leader or after it.
+	LeaderWorkerSet API = "leaderworkerset.x-k8s.io"
 )
+
+// status says whether an API's objects have a status that is ours to write.
+func (a API) status() bool { return a != Ray && a != LeaderWorkerSet }
 
 // Objects finds group objects, nil where there is none (yet).
 type Objects interface {

@@ -59,6 +59,8 @@ func FromObject(o *unstructured.Unstructured) *PodGroup {
 		s.counted()
 	case Ray:
 		s.ray()
+	case LeaderWorkerSet:
+		s.leaderWorkerSet()
 	}
 	return g
 }
@@ -70,6 +72,8 @@ func kindOf(api API) string {
 		return "PodGroup"
 	case Ray:
 		return "RayCluster"
+	case LeaderWorkerSet:
+		return "LeaderWorkerSet"
 	}
 	return ""
 }

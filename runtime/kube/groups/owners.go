@@ -59,13 +59,32 @@ func (r *reader) labelled() bool {
 	return true
 }
 
-// leaderWorkerSet: each replica of the set is a gang of its own, and says how large.
+// leaderWorkerSet: each replica of the set is a gang of its own, and says how large. With
+// the startup policy LeaderReady, which only the set tells, the workers are made when the
+// leader runs: the gang is the leader then. Where sets can't be read, muster.dev/gang-min
+// on the pods says so.
 func (r *reader) leaderWorkerSet() {
 	r.job("owner", "leaderworkerset", r.label(lwsName)+"-"+r.label(lwsGroup))
 	r.m.Leader = r.label(lwsWorker) == "0"
 	if size := r.annotation(lwsSize); size != "" {
 		r.m.Info.Min = r.count(annotationsField, lwsSize, size)
-		r.declared = true
+	}
+	r.m.Refers = &Key{LeaderWorkerSet, r.pod.Namespace, r.label(lwsName)}
+	if g := r.objects.PodGroup(LeaderWorkerSet, r.pod.Namespace, r.label(lwsName)); g != nil {
+		r.m.Info.Min, r.m.Info.Queue = g.Min, g.Queue
+		r.problems = append(r.problems, g.Problems...)
+	}
+}
+
+// leaderWorkerSet reads a LeaderWorkerSet (leaderworkerset.x-k8s.io/v1).
+func (f fields) leaderWorkerSet() {
+	size := int64(1)
+	if f.value("spec", "leaderWorkerTemplate", "size") != nil {
+		size = f.number("spec", "leaderWorkerTemplate", "size")
+	}
+	f.g.setMin("spec.leaderWorkerTemplate.size", size)
+	if f.text("spec", "startupPolicy") == "LeaderReady" {
+		f.g.Min = 1
 	}
 }
 

@@ -63,6 +63,9 @@ func NewStatus(o StatusOptions) *Status {
 
 // Set has a group's status say s, soon. A state that was set before costs nothing.
 func (w *Status) Set(k Key, s State) {
+	if !k.API.status() {
+		return
+	}
 	w.mu.Lock()
 	old, known := w.states[k]
 	w.states[k] = s

@@ -66,7 +66,7 @@ type candidate struct {
 
 // candidates, for each API the best first.
 var candidates = []candidate{
-	{Native, "v1beta1"}, {Native, "v1alpha2"}, {Volcano, "v1beta1"}, {Coscheduling, "v1alpha1"}, {Ray, "v1"},
+	{Native, "v1beta1"}, {Native, "v1alpha2"}, {Volcano, "v1beta1"}, {Coscheduling, "v1alpha1"}, {Ray, "v1"}, {LeaderWorkerSet, "v1"},
 }
 
 // objects is the resource that holds the groups.
@@ -174,7 +174,7 @@ func (w *Watch) Served() map[API]string {
 // after, it stays as it is.
 func (w *Watch) look(ctx context.Context) {
 	all := w.followClasses(ctx)
-	for _, api := range []API{Native, Volcano, Coscheduling, Ray} {
+	for _, api := range []API{Native, Volcano, Coscheduling, Ray, LeaderWorkerSet} {
 		version, err := w.served(api)
 		if err != nil {
 			w.o.Log.Debug("group API could not be asked after", "api", api, "error", err)

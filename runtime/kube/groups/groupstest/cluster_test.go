@@ -2,6 +2,7 @@ package groupstest_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -142,9 +143,12 @@ func TestGroupsOnARealAPIServer(t *testing.T) {
 			if m.Info.Min != 3 || m.Info.Queue != "root.test" || m.Info.Object.UID == "" { // the Workload may come after the group
 				return fmt.Errorf("%+v", m)
 			}
+			if !r.watch.HasSynced() { // other APIs are asked after later than this one
+				return errors.New("not all that is served has been listed")
+			}
 			return nil
 		})
-		if !r.watch.HasSynced() || r.watch.Served()[groups.Native] != "v1alpha2" {
+		if r.watch.Served()[groups.Native] != "v1alpha2" || r.watch.PriorityClass("system-node-critical") == nil {
 			t.Errorf("served: %v", r.watch.Served())
 		}
 	})
