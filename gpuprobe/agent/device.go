@@ -12,7 +12,8 @@ type slot struct {
 	busy   bool        // a reader is inside
 	// restarted: the driver was, and has not answered for it since.
 	restarted bool
-	whole     *gpu // nil before it was identified
+	named     uint64 // generation of the library in which whole has said who it is
+	whole     *gpu   // nil before it was identified
 	// nameless: whole is what is believed of a GPU that can't tell who it is (see recall.go).
 	nameless bool
 	health   health
@@ -57,7 +58,7 @@ func (s *slot) gpus() []*gpu {
 // question is what the slot's next reading is to ask.
 func (s *slot) question(sweep uint64) question {
 	return question{
-		identity: s.whole == nil || s.nameless || sweep%migEach == 0,
+		identity: s.whole == nil || s.nameless || s.restarted || sweep%migEach == 0,
 		status:   sweep%statusEach == 1 || s.health.current.state != healthy.state,
 		mig:      s.migAt == 0 || sweep >= s.migAt+migEach,
 	}

@@ -165,7 +165,7 @@ func (a *Agent) takeEvent(ctx context.Context, e nvml.Event) {
 			a.hurry(a.now())
 		}
 		a.obey(s)
-		if !s.health.event(e) || s.device == nil {
+		if !s.health.event(e) || s.device == nil || s.restarted { // then its device may be another's
 			continue
 		}
 		a.poll(ctx, i, s.device)

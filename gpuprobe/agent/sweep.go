@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -141,6 +142,10 @@ func (a *Agent) takeReading(r *reading) {
 	s.busy = false
 	if a.running && r.sweep == a.sweep {
 		a.waiting--
+	}
+	if r.err == nil && !a.seat(r) {
+		a.counts.Garbage++
+		r = &reading{err: cmp.Or(r.odd, error(nvml.ErrUnknown)), odd: r.odd}
 	}
 	a.counts.Garbage += s.apply(r)
 }
