@@ -1,9 +1,10 @@
 // Command play is `make cluster`: it puts Muster onto a test cluster that runs already,
 // as its own service account with the rights of deploy/manifests and no others, plays the
-// probes of its nodes, and starts a few gangs to look at. `play down` ends the scheduler
-// and the probes; `make cluster-down` calls it before it ends the cluster.
+// probes of its nodes, and starts a few gangs to look at. `play start` starts a scheduler
+// and probes that have ended, `play down` ends them; `make cluster-down` calls it before it
+// ends the cluster.
 //
-// usage: play up|down|reclaim STATE
+// usage: play up|start|down|reclaim STATE
 package main
 
 import (
@@ -24,17 +25,19 @@ import (
 )
 
 func main() {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
-	err := errors.New("usage: play up|down|reclaim STATE")
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	err := errors.New("usage: play up|start|down|reclaim STATE")
 	if len(os.Args) == 3 {
 		p := play{dir: os.Args[2]}
 		switch os.Args[1] {
 		case "up":
 			err = p.up(ctx)
+		case "start":
+			err = p.restart(ctx)
 		case "down":
 			err = p.down()
 		case "reclaim":
-			err = p.apply(ctx, reclaim())
+			err = p.reclaim(ctx)
 		}
 	}
 	cancel()
@@ -71,12 +74,42 @@ func (p play) up(ctx context.Context) error {
 	if p.scheduler().running() != 0 || p.probes().running() != 0 {
 		return errors.New("a scheduler or its probes run on this cluster already; `make cluster-down` ends all")
 	}
-	for _, step := range []func(context.Context) error{p.install, p.account, p.start, p.fill} {
-		if err := step(ctx); err != nil {
+	places, err := p.places(ctx)
+	if err != nil {
+		return err
+	}
+	s := storyOf(places)
+	for _, step := range []func() error{
+		func() error { return p.install(ctx, s) },
+		func() error { return p.account(ctx) },
+		func() error { return p.start(ctx) },
+		func() error { return p.fill(ctx, s) },
+	} {
+		if err := step(); err != nil {
 			return err
 		}
 	}
-	return p.tell(os.Stdout)
+	return p.tell(os.Stdout, s)
+}
+
+// restart starts the scheduler that has ended, and probes that know where it listens now.
+func (p play) restart(ctx context.Context) error {
+	if p.scheduler().running() != 0 {
+		return errors.New("the scheduler runs")
+	}
+	if err := p.probes().end(); err != nil {
+		return err
+	}
+	return p.start(ctx)
+}
+
+// reclaim starts what `up` has written for later.
+func (p play) reclaim(ctx context.Context) error {
+	text, err := os.ReadFile(p.file("reclaim.yaml"))
+	if err != nil {
+		return err
+	}
+	return p.apply(ctx, text)
 }
 
 // down ends the probes first, as they would complain of the scheduler's end.
@@ -85,7 +118,7 @@ func (p play) down() error {
 }
 
 // install applies what a cluster's administrator would.
-func (p play) install(ctx context.Context) error {
+func (p play) install(ctx context.Context, s story) error {
 	files, err := fs.Glob(crds.Files, "*.yaml")
 	if err != nil {
 		return err
@@ -99,7 +132,7 @@ func (p play) install(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := p.apply(ctx, append(append(deploy.RBAC(), "\n---\n"...), queues...)); err != nil {
+	if err := p.apply(ctx, append(append(deploy.RBAC(), "\n---\n"...), s.queues()...)); err != nil {
 		return err
 	}
 	text, err := os.ReadFile(probeRights)

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 
+	"sigs.k8s.io/yaml"
+
 	"github.com/musterhq/muster/gpuprobe/simulate"
+	"github.com/musterhq/muster/runtime/config"
 )
 
 // sleeper is a process that does nothing but run.
@@ -66,49 +68,68 @@ func TestWhatAProcessSaidIsInTheErrorOfItsEnd(t *testing.T) {
 	}
 }
 
-// TestTheIdlerIsTheOneThatHasToGo holds what is printed at the end to the numbers.
+// TestTheIdlerIsTheOneThatHasToGo holds what is printed at the end to the numbers, for
+// clusters of any size.
 func TestTheIdlerIsTheOneThatHasToGo(t *testing.T) {
-	const pool = 800
-	used := map[string]int{}
-	for _, g := range append(jobs(), reclaimer) {
-		if _, err := simulate.ParsePattern(g.use); err != nil {
-			t.Errorf("%s: %v", g.name, err)
+	for places := fewest; places <= 6000; places++ {
+		s := storyOf(places)
+		pool, used := 8*places, map[string]int{}
+		waits := s.others[len(s.others)-1]
+		for _, g := range append([]gang{s.idler}, s.others[:len(s.others)-1]...) {
+			used[g.queue] += g.pods * g.gpus
 		}
-		if n := g.pods * g.gpus; n <= pool && g != reclaimer {
-			used[g.queue] += n
+		wanted, free, released := s.reclaimer.pods*s.reclaimer.gpus, pool-used["team-a"]-used["team-b"], s.idler.pods*s.idler.gpus
+		if wanted <= free || wanted > free+released {
+			t.Errorf("of %d GPUs %d are wanted, %d are free and %d with the idler's", pool, wanted, free, free+released)
 		}
-	}
-	wanted, free, released := reclaimer.pods*reclaimer.gpus, pool-used["team-a"]-used["team-b"], idler.pods*idler.gpus
-	if wanted <= free || wanted > free+released {
-		t.Errorf("%d GPUs are wanted, %d are free and %d with the idler's", wanted, free, free+released)
-	}
-	if owed := guaranteed(t, "team-b"); used["team-b"]+wanted > owed {
-		t.Errorf("team-b wants %d and is owed %d", used["team-b"]+wanted, owed)
-	}
-	if owed := guaranteed(t, "team-a"); used["team-a"]-released < owed {
-		t.Errorf("team-a would keep %d of the %d that it is owed", used["team-a"]-released, owed)
+		if n := waits.pods * waits.gpus; n <= pool {
+			t.Errorf("of %d GPUs %s wants %d, and need not wait", pool, waits.name, n)
+		}
+		if owed := s.part(owedB); used["team-b"]+wanted > owed {
+			t.Errorf("of %d GPUs team-b wants %d and is owed %d", pool, used["team-b"]+wanted, owed)
+		}
+		if owed, most := s.part(owedA), s.part(mostA); used["team-a"]-released < owed || used["team-a"] > most {
+			t.Errorf("of %d GPUs team-a has %d and would keep %d; it is owed %d and may have %d", pool, used["team-a"], used["team-a"]-released, owed, most)
+		}
 	}
 }
 
-// guaranteed GPUs of a queue.
-func guaranteed(t *testing.T, queue string) int {
-	t.Helper()
-	found := regexp.MustCompile(`name: ` + queue + `\s+resources:\s+guaranteed: {nvidia.com/gpu: (\d+)}`).FindStringSubmatch(queues)
-	if found == nil {
-		t.Fatalf("%s has no guarantee", queue)
+// TestAHundredNodesAreTheStoryThatIsDocumented has the sizes of `make cluster` as it is
+// without flags.
+func TestAHundredNodesAreTheStoryThatIsDocumented(t *testing.T) {
+	s := storyOf(100)
+	if s.idler.pods != 8 || len(s.others) != 11 || s.reclaimer.pods != 24 || s.part(owedA) != 400 || s.part(mostA) != 700 || s.part(owedB) != 300 {
+		t.Errorf("%+v, owed %d of %d and %d", s, s.part(owedA), s.part(mostA), s.part(owedB))
 	}
-	n, _ := strconv.Atoi(found[1])
-	return n
+	for _, g := range append([]gang{s.idler, s.reclaimer}, s.others...) {
+		if _, err := simulate.ParsePattern(g.use); err != nil {
+			t.Errorf("%s: %v", g.name, err)
+		}
+	}
+}
+
+func TestQueuesOfEachSizeHold(t *testing.T) {
+	for _, places := range []int{0, 1, 9, 10, 20, 100, 5000} {
+		var object struct{ Data map[string]string }
+		if err := yaml.Unmarshal(storyOf(places).queues(), &object); err != nil {
+			t.Fatal(err)
+		}
+		file, problems := config.Parse("queues.yaml", []byte(object.Data["queues.yaml"]))
+		if file == nil || len(problems) > 0 {
+			t.Errorf("%d places: %v", places, problems)
+		}
+	}
 }
 
 func TestWhatIsToldNamesFilesOfThisCluster(t *testing.T) {
 	for _, path := range []string{os.Getenv("PATH"), ""} {
 		t.Setenv("PATH", path)
 		var b bytes.Buffer
-		if err := (play{dir: "state"}).tell(&b); err != nil {
+		s := storyOf(20)
+		if err := (play{dir: "state"}).tell(&b, s); err != nil {
 			t.Fatal(err)
 		}
-		for _, want := range []string{"state/admin.kubeconfig", fmt.Sprintf("%s/%s", idler.queue, idler.name), "state"} {
+		for _, want := range []string{"state/admin.kubeconfig", "state/muster.pid", fmt.Sprintf("%s/%s", s.idler.queue, s.idler.name), "play start state"} {
 			if !strings.Contains(b.String(), want) {
 				t.Errorf("%q is not in %s", want, b.String())
 			}
@@ -116,5 +137,19 @@ func TestWhatIsToldNamesFilesOfThisCluster(t *testing.T) {
 		if path == "" && strings.Contains(b.String(), "kubectl") {
 			t.Errorf("there is no kubectl: %s", b.String())
 		}
+	}
+}
+
+func TestAClusterTooSmallForTheStoryIsToldSo(t *testing.T) {
+	var b bytes.Buffer
+	s := storyOf(fewest - 1)
+	if err := (play{dir: "state"}).tell(&b, s); err != nil {
+		t.Fatal(err)
+	}
+	if text := b.String(); !strings.Contains(text, "No jobs were started") || strings.Contains(text, "reclaim") {
+		t.Error(text)
+	}
+	if text := string(s.workload()); strings.Contains(text, "kind: Pod") {
+		t.Error(text)
 	}
 }
