@@ -300,12 +300,15 @@ func (s *Scheduler) turned(t loop.Turn) {
 
 // lead schedules until ctx ends.
 func (s *Scheduler) lead(ctx context.Context) error {
-	if err := s.catchUp(ctx); err != nil {
-		return err
+	if err := s.insist(ctx, s.catchUp); err != nil {
+		return unlessOver(ctx, err)
 	}
-	intended, err := s.actor.Intents(ctx)
-	if err != nil {
-		return fmt.Errorf("reading which gangs the last leader had begun: %w", err)
+	var intended []act.Unit
+	if err := s.insist(ctx, func(ctx context.Context) (err error) {
+		intended, err = s.actor.Intents(ctx)
+		return err
+	}); err != nil {
+		return unlessOver(ctx, fmt.Errorf("reading which gangs the last leader had begun: %w", err))
 	}
 	l, err := s.begin(ctx, intended)
 	if err != nil {
@@ -356,8 +359,13 @@ func (s *Scheduler) play(ctx context.Context, l *loop.Loop) error {
 	rest.Wait()
 	stop()
 	actor.Wait()
+	return unlessOver(ctx, err)
+}
+
+// unlessOver drops an error that says no more than that ctx has ended.
+func unlessOver(ctx context.Context, err error) error {
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-		err = nil
+		return nil
 	}
 	return err
 }

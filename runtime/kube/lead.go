@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
@@ -97,6 +99,44 @@ func (s *Scheduler) leads(identity string) {
 	s.leader = identity
 	s.mu.Unlock()
 	s.o.Log.Info("leader", "identity", identity)
+}
+
+// The pause before the API server is asked again, at first and at most.
+const (
+	insistFirst = 100 * time.Millisecond
+	insistMost  = 5 * time.Second
+)
+
+// insist asks again as long as ctx lasts, where the API server is away or has too much to
+// do: who comes to lead often does so because of that, and giving up would cost the caches.
+func (s *Scheduler) insist(ctx context.Context, ask func(context.Context) error) error {
+	for wait := insistFirst; ; wait = min(2*wait, insistMost) {
+		err := ask(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err == nil || !passing(err):
+			return err
+		}
+		s.o.Log.Warn("the API server did not answer; it is asked again", "error", err)
+		if !pause(ctx, wait) {
+			return ctx.Err()
+		}
+	}
+}
+
+// passing says of an error that asking again may help: all but what the API server refuses.
+func passing(err error) bool {
+	status := apierrors.APIStatus(nil)
+	if !errors.As(err, &status) {
+		return true // the network's
+	}
+	switch code := status.Status().Code; code {
+	case http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusTooManyRequests: // a token may be rotated
+		return true
+	default:
+		return code < 400 || code >= 500
+	}
 }
 
 // catchUp waits until the caches show every bind of the last leader: a pod that looks
