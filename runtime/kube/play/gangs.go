@@ -14,7 +14,7 @@ import (
 // what they don't use. Team-a has more than it is owed, and one of its gangs does nothing.
 type story struct {
 	places int // for pods with eight GPUs
-	// idler falls asleep a minute after its start. It is the oldest of its team, so that
+	// idler falls asleep a minute after its start. It takes longest to start again, so that
 	// nothing but its idleness makes it the first to go.
 	idler gang
 	// others take most of the rest; the last of them has to wait.
@@ -28,6 +28,7 @@ type gang struct {
 	queue, name string
 	pods, gpus  int
 	use         string // what its GPUs do, a pattern of `muster-probe simulate`
+	restart     string // how long it takes to start again
 }
 
 // fewest places for which there is a story.
@@ -42,14 +43,14 @@ func storyOf(places int) story {
 	}
 	each := (8*places + 50) / 100
 	gangs := 8 * places / 10 / each
-	s.idler = gang{"team-a", "notebooks", each, 8, "busy for 1m, idle"}
+	s.idler = gang{"team-a", "notebooks", each, 8, "busy for 1m, idle", "1m"}
 	uses := []string{"train=0.9/1m", "train=0.8/20s", "busy=0.7"}
 	for i := range gangs - 1 {
-		s.others = append(s.others, gang{"team-a", fmt.Sprintf("train-%d", i), each, 8, uses[i/3%len(uses)]})
+		s.others = append(s.others, gang{"team-a", fmt.Sprintf("train-%d", i), each, 8, uses[i/3%len(uses)], "10s"})
 	}
-	tune := gang{"team-b", "finetune", 4, 4, "train=0.6/30s"} // two places
-	s.others = append(s.others, tune, gang{"team-b", "big", places + 28*places/100, 8, "busy"})
-	s.reclaimer = gang{"team-b", "urgent", places - gangs*each - 2 + max(1, 3*each/4), 8, "train=0.9/1m"}
+	tune := gang{"team-b", "finetune", 4, 4, "train=0.6/30s", "10s"} // two places
+	s.others = append(s.others, tune, gang{"team-b", "big", places + 28*places/100, 8, "busy", "10s"})
+	s.reclaimer = gang{"team-b", "urgent", places - gangs*each - 2 + max(1, 3*each/4), 8, "train=0.9/1m", "10s"}
 	return s
 }
 
@@ -144,6 +145,7 @@ metadata:
   labels: {applicationId: %[2]s, queue: root.%[1]s}
   annotations:
     muster.dev/gpu-use: %[6]s
+    muster.dev/restart-cost: %[7]s
     yunikorn.apache.org/task-group-name: workers
     yunikorn.apache.org/task-groups: '[{"name":"workers","minMember":%[4]d,"minResource":{"cpu":"4","memory":"16Gi","nvidia.com/gpu":"%[5]d"}}]'
 spec:
@@ -154,7 +156,7 @@ spec:
       resources:
         requests: {cpu: "4", memory: 16Gi, nvidia.com/gpu: "%[5]d"}
         limits: {nvidia.com/gpu: "%[5]d"}
-`, g.queue, g.name, i, g.pods, g.gpus, g.use)
+`, g.queue, g.name, i, g.pods, g.gpus, g.use, g.restart)
 	}
 }
 

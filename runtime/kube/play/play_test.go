@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"sigs.k8s.io/yaml"
 
@@ -101,9 +102,13 @@ func TestAHundredNodesAreTheStoryThatIsDocumented(t *testing.T) {
 	if s.idler.pods != 8 || len(s.others) != 11 || s.reclaimer.pods != 24 || s.part(owedA) != 400 || s.part(mostA) != 700 || s.part(owedB) != 300 {
 		t.Errorf("%+v, owed %d of %d and %d", s, s.part(owedA), s.part(mostA), s.part(owedB))
 	}
+	longest, _ := time.ParseDuration(s.idler.restart)
 	for _, g := range append([]gang{s.idler, s.reclaimer}, s.others...) {
 		if _, err := simulate.ParsePattern(g.use); err != nil {
 			t.Errorf("%s: %v", g.name, err)
+		}
+		if cost, err := time.ParseDuration(g.restart); err != nil || g != s.idler && cost >= longest {
+			t.Errorf("%s takes %s to start again, the idler %s: %v", g.name, g.restart, s.idler.restart, err)
 		}
 	}
 }
