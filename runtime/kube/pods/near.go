@@ -185,7 +185,7 @@ func (n *nearness) spreadable(c *corev1.TopologySpreadConstraint, field string) 
 
 func selectsNodes(pod *corev1.Pod) bool {
 	a := pod.Spec.Affinity
-	return len(pod.Spec.NodeSelector) > 0 || a != nil && a.NodeAffinity != nil && a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution != nil
+	return len(nodeSelector(pod)) > 0 || a != nil && a.NodeAffinity != nil && a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution != nil
 }
 
 func (n *nearness) spread(c *corev1.TopologySpreadConstraint, field string) {

@@ -2,6 +2,7 @@ package pods
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -132,8 +133,8 @@ func nodeRules(pod *corev1.Pod, rd reader, r *rules) []Problem {
 		})
 	}
 	var err error
-	if len(pod.Spec.NodeSelector) > 0 {
-		if r.Selector, err = rd.selected(pod.Spec.NodeSelector); err != nil {
+	if want := nodeSelector(pod); len(want) > 0 {
+		if r.Selector, err = rd.selected(want); err != nil {
 			refuse("spec.nodeSelector", err)
 		}
 	}
@@ -143,6 +144,26 @@ func nodeRules(pod *corev1.Pod, rd reader, r *rules) []Problem {
 		}
 	}
 	return out
+}
+
+// poolKeys are the labels by which KAI's pods ask for a pool of nodes, which have the same
+// label (its SchedulingShards).
+var poolKeys = []string{"kai.scheduler/node-pool", "runai/node-pool"}
+
+// nodeSelector is the pod's, with KAI's pool where that is not in it.
+func nodeSelector(pod *corev1.Pod) map[string]string {
+	want := pod.Spec.NodeSelector
+	for _, k := range poolKeys {
+		pool := pod.Labels[k]
+		if _, selected := want[k]; pool == "" || selected {
+			continue
+		}
+		own := want
+		want = make(map[string]string, len(own)+1)
+		maps.Copy(want, own)
+		want[k] = pool
+	}
+	return want
 }
 
 func requiredNodes(pod *corev1.Pod) *corev1.NodeSelector {
@@ -189,6 +210,13 @@ func unsupported(pod *corev1.Pod) []Problem {
 // fractionKeys are the annotations by which KAI's pods ask for a part of a GPU.
 var fractionKeys = []string{"gpu-fraction", "gpu-memory", "gpu-fraction-num-devices"}
 
+// The resources of Volcano's shared GPUs. Its device plugins give what annotations say that
+// its scheduler has chosen.
+const (
+	volcanoVGPU = "volcano.sh/vgpu-"
+	volcanoGPU  = "volcano.sh/gpu-"
+)
+
 // fractions refuses parts of GPUs, which no kubelet hands out by itself.
 func fractions(pod *corev1.Pod, r spec.Resources) []Problem {
 	var out []Problem
@@ -200,6 +228,12 @@ func fractions(pod *corev1.Pod, r spec.Resources) []Problem {
 	}
 	if gpus, _ := r.Get(amount.GPUName); gpus%1000 != 0 {
 		refuse("spec.containers", amount.Format(amount.GPUName, gpus)+" GPUs are asked for")
+	}
+	for i := range r {
+		if strings.HasPrefix(r[i].Name, volcanoVGPU) || strings.HasPrefix(r[i].Name, volcanoGPU) {
+			refuse("spec.containers", r[i].Name+" is asked for, which only Volcano's scheduler can hand out")
+			break
+		}
 	}
 	for _, k := range fractionKeys {
 		if v, ok := pod.Annotations[k]; ok {

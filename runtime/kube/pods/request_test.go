@@ -119,6 +119,29 @@ func TestKAIsPartsOfGPUsAreRefusedNotIgnored(t *testing.T) {
 	}
 }
 
+func TestVolcanosPartsOfGPUsAreRefusedAsOnlyItsSchedulerHandsThemOut(t *testing.T) {
+	for _, c := range []struct {
+		name, resource string
+		refused        bool
+	}{
+		{"virtual GPUs", "volcano.sh/vgpu-number: 1", true},
+		{"the memory of virtual GPUs", "volcano.sh/vgpu-memory: 4096", true},
+		{"shared memory of GPUs", "volcano.sh/gpu-memory: 1024", true},
+		{"shared GPUs", "volcano.sh/gpu-number: 1", true},
+		{"none of them", "volcano.sh/vgpu-number: 0", false},
+		{"what the device plugin shares by itself", "nvidia.com/gpu.shared: 1", false},
+		{"MIG instances", "nvidia.com/mig-1g.5gb: 1", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cl := &cluster{}
+			_, problems := pods.Read(podOf(t, "containers: [{name: a, resources: {requests: {"+c.resource+"}}}]"), cl, cl.terms())
+			if got := len(problems) == 1 && problems[0].Code == "gpu-fraction" && problems[0].Fatal && problems[0].Field == "spec.containers"; got != c.refused {
+				t.Errorf("got %+v, refused should be %t", problems, c.refused)
+			}
+		})
+	}
+}
+
 func TestGPUTypesOfProductLabels(t *testing.T) {
 	for label, want := range map[string]string{
 		"NVIDIA-H100-80GB-HBM3": "H100", "NVIDIA-H100-PCIe": "H100", "nvidia-h100-mega-80gb": "H100", "H100": "H100",

@@ -71,6 +71,31 @@ func TestWhereNamesTheFirstReason(t *testing.T) {
 	}
 }
 
+func TestKAIsNodePoolIsWhereItsPodsRun(t *testing.T) {
+	pool := map[string]string{"kai.scheduler/node-pool": "h100", "zone": "a"}
+	for _, c := range []struct {
+		name, spec string
+		labels     map[string]string
+		node       map[string]string
+		want       string
+	}{
+		{"the pod's pool", "containers: []", pool, pool, ""},
+		{"another pool", "containers: []", pool, map[string]string{"kai.scheduler/node-pool": "a100"}, "selector"},
+		{"no pool", "containers: []", pool, nil, "selector"},
+		{"a pod of no pool runs anywhere", "containers: []", nil, pool, ""},
+		{"a selector besides", "nodeSelector: {zone: b}\ncontainers: []", pool, pool, "selector"},
+		{"the old label", "containers: []", map[string]string{"runai/node-pool": "x"}, map[string]string{"runai/node-pool": "y"}, "selector"},
+		{"a selector that says otherwise counts", "nodeSelector: {kai.scheduler/node-pool: a100}\ncontainers: []", pool, map[string]string{"kai.scheduler/node-pool": "a100"}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			task := mustRead(t, named("p", podOf(t, c.spec), c.labels), &cluster{})
+			if got := verdict(t, task, nodeOf("n1", c.node)); got != c.want {
+				t.Errorf("got %q, want %q of %s", got, c.want, task.Where.Key())
+			}
+		})
+	}
+}
+
 func TestNodesAreAskedForByName(t *testing.T) {
 	// The node n2 calls its host "second": names and host names may differ.
 	cl := &cluster{nodes: []*corev1.Node{
