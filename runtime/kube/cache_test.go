@@ -73,3 +73,31 @@ func TestAPodThatWasReplacedWhileTheWatchWasBrokenIsGone(t *testing.T) {
 	mu.Unlock()
 	eventually(t, "the new pod, alone", func() bool { got := m.Unbound(); return len(got) == 1 && got[0] == "2" })
 }
+
+func TestNothingIsRememberedOfNamespacesThatAreGone(t *testing.T) {
+	r := newRig(t, "partitions: [{name: default, queues: [{name: root, queues: [{name: a}]}]}]", Options{})
+	if err := r.s.followQuotas(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer r.s.objects.factory.Shutdown()
+	defer cancel()
+	r.s.objects.factory.Start(ctx.Done())
+	api := r.s.o.Client.CoreV1().Namespaces()
+	for name, quota := range map[string]string{"good": `{"cpu": "8"}`, "bad": "eight"} {
+		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{nsMax: quota}}}
+		if _, err := api.Create(ctx, ns, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the namespace", func() bool { return r.s.objects.Namespace(name) != nil })
+		r.s.quotaOf(name)
+	}
+	told := func() int { r.s.garden.mu.Lock(); defer r.s.garden.mu.Unlock(); return len(r.s.garden.told) }
+	if n := told(); n != 1 {
+		t.Errorf("%d namespaces are remembered, want the one that was told something", n)
+	}
+	if err := api.Delete(ctx, "bad", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "nothing to be remembered", func() bool { return told() == 0 })
+}

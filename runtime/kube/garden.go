@@ -34,7 +34,7 @@ type garden struct {
 	wanted map[string]*bed   // by path; not in the tree yet
 	beds   map[string]*bed   // in the tree
 	full   bool              // some queue was refused since there was room last
-	told   map[string]string // last, by namespace
+	told   map[string]string // last, by namespace; of those that something is wrong with
 }
 
 // bed is one such queue.
@@ -169,7 +169,7 @@ func (g *garden) count() int {
 	return len(g.beds)
 }
 
-// news says whether a text about an object is new.
+// news says whether a text about an object is new; "" is that nothing is wrong with it.
 func (g *garden) news(about, text string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -177,5 +177,8 @@ func (g *garden) news(about, text string) bool {
 		return false
 	}
 	g.told[about] = text
+	if text == "" {
+		delete(g.told, about)
+	}
 	return true
 }

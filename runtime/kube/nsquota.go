@@ -132,6 +132,14 @@ func (s *Scheduler) followQuotas() error {
 				s.garden.wake()
 			}
 		},
+		DeleteFunc: func(obj any) {
+			if last, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+				obj = last.Obj
+			}
+			if ns, ok := obj.(*corev1.Namespace); ok {
+				s.garden.news(ns.Name, "") // another one of its name is told anew
+			}
+		},
 	})
 	if err != nil {
 		return fmt.Errorf("listening to namespaces: %w", err)
