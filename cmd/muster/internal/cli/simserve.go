@@ -32,6 +32,9 @@ from another terminal, `+"`muster policy load`, `status`, `rollback` and `promot
 what they do to a real one. Each step of a policy, and the first of equal failures,
 is a line; every so often a table shows the queues.
 
+Simulated probes tell what the GPUs do: of five jobs one falls asleep, and one for a
+while. A queue of --queues with preemption.idleAfter has such GPUs taken first.
+
 The queues name their policies order, shares and victims unless the flags or
 --queues say otherwise; while nothing of that name is loaded, the built-in decides.`, `
   muster sim serve

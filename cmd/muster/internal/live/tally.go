@@ -11,6 +11,7 @@ import (
 	"github.com/musterhq/muster/builtin/plan"
 	"github.com/musterhq/muster/builtin/quota"
 	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/builtin/world"
 	"github.com/musterhq/muster/runtime/loop"
 )
 
@@ -77,22 +78,37 @@ func (c *cluster) table(at spec.Time) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "at %s h of simulated time: %d cycles, %d tasks started, %d evicted, %d of %d calls answered by the built-in\n",
 		clock(at-c.o.Trace.Start), s.cycles, s.started, s.evicted, s.fallbacks, s.calls)
-	w := tabwriter.NewWriter(&b, 0, 4, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "  queue\tguaranteed\tused\tborrowed\twaiting jobs\t")
-	world := c.loop.Ledger().World()
+	rows := tabwriter.NewWriter(&b, 0, 4, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(rows, "  queue\tguaranteed\tused\tof it idle\tborrowed\twaiting jobs\t")
+	w := c.loop.Ledger().World()
+	idle := idleGPUs(w, at)
 	for _, l := range c.o.Trace.Leaves() {
-		q, ok := world.Quota.Lookup(l.Path)
+		q, ok := w.Quota.Lookup(l.Path)
 		if !ok {
 			continue
 		}
-		used, guaranteed := world.Quota.Used(quota.Account(q))[amount.GPU], world.Quota.Guaranteed(q)[amount.GPU]
-		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%d\t\n", l.Path, gpus(guaranteed), gpus(used), gpus(max(0, used-guaranteed)), len(world.PendingIn(q)))
+		used, guaranteed := w.Quota.Used(quota.Account(q))[amount.GPU], w.Quota.Guaranteed(q)[amount.GPU]
+		fmt.Fprintf(rows, "  %s\t%s\t%s\t%s\t%s\t%d\t\n", l.Path, gpus(guaranteed), gpus(used), gpus(idle[q]), gpus(max(0, used-guaranteed)), len(w.PendingIn(q)))
 	}
-	_ = w.Flush() // into memory
+	_ = rows.Flush() // into memory
 	c.out.say("%s", strings.TrimRight(b.String(), "\n"))
 	if line := c.who(); line != "" {
 		c.out.print("  " + line)
 	}
+}
+
+// idleFor is from when on GPUs are told as idle, as on the page.
+const idleFor = 5 * 60 * spec.Second
+
+// idleGPUs are those that do nothing, as far as it is known, by queue.
+func idleGPUs(w *world.World, now spec.Time) map[quota.Q]amount.Amount {
+	out := map[quota.Q]amount.Amount{}
+	w.EachPlaced(func(t *world.Task) {
+		if _, idle, known := w.UseOf(t, now); known && idle >= idleFor {
+			out[t.Job.Queue] = out[t.Job.Queue].Add(w.GPUs(t))
+		}
+	})
+	return out
 }
 
 // who says which policies were asked since the last table.

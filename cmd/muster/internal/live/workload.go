@@ -7,6 +7,7 @@ import (
 
 	"github.com/musterhq/muster/builtin/amount"
 	"github.com/musterhq/muster/builtin/spec"
+	"github.com/musterhq/muster/gpuprobe/pattern"
 	"github.com/musterhq/muster/runtime/sim/trace"
 )
 
@@ -41,6 +42,22 @@ func Workload() (tr *trace.Trace, more func(after spec.Time) []trace.Job) {
 	g := &generator{leaves: tr.Leaves(), rng: trace.NewRand(workSeed)}
 	tr.Jobs = g.next(0)
 	return tr, g.next
+}
+
+// habits are what the GPUs of jobs do, in turns: most work, one job falls asleep, and one
+// for a while. Each is the same for long stretches, so that the simulated probes have little
+// to tell at any speed.
+var habits = parsed("busy for 5m, idle", "busy=0.9", "busy for 5m, idle for 20m, busy=0.7", "busy", "busy=0.8")
+
+func parsed(texts ...string) (out []pattern.Pattern) {
+	for _, text := range texts {
+		p, err := pattern.Parse(text)
+		if err != nil {
+			panic(err) // they are part of the program
+		}
+		out = append(out, p)
+	}
+	return out
 }
 
 type generator struct {
@@ -94,6 +111,6 @@ func (g *generator) job(l trace.Leaf, at spec.Time) trace.Job {
 			User: fmt.Sprintf("user-%d", g.rng.Below(users)), Duration: seconds * spec.Second,
 			Tasks: []spec.TaskGroup{{Name: "worker", Min: n.workers, Size: n.workers, Request: spec.GPUs(n.gpus)}},
 		},
-		Run: seconds * spec.Second,
+		Run: seconds * spec.Second, Use: habits[g.number%len(habits)],
 	}
 }
