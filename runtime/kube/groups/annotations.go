@@ -2,7 +2,6 @@ package groups
 
 import (
 	"cmp"
-	"slices"
 	"strconv"
 	"time"
 )
@@ -20,13 +19,6 @@ const (
 	KeyGangMin         = "muster.dev/gang-min"
 )
 
-const (
-	kaiQueue          = "kai.scheduler/queue"
-	kaiQueueOld       = "runai/queue"
-	kaiPreemptibility = "kai.scheduler/preemptibility"
-	kaiPriorityClass  = "priorityClassName"
-)
-
 // annotations takes over Muster's own from a pod or its group object; where both have
 // one the later call, the pod's, counts.
 func (r *reader) annotations(from map[string]string, field string) {
@@ -39,6 +31,7 @@ func (r *reader) annotations(from map[string]string, field string) {
 			r.duration(at(field, d.key), text, d.into)
 		}
 	}
+	r.kaiTopology(from, field)
 	if text, ok := from[KeyDeadline]; ok {
 		t, err := time.Parse(time.RFC3339, text)
 		if err != nil {
@@ -82,40 +75,6 @@ func (r *reader) gangMin() {
 	}
 	if n := r.count(annotationsField, KeyGangMin, text); n > 0 {
 		r.m.Info.Min = n
-	}
-}
-
-// kai makes pods with KAI's queue label KAI's: grouped by owner, as its podgrouper
-// does, in the queue of the label.
-func (r *reader) kai() {
-	queue := cmp.Or(r.label(kaiQueue), r.label(kaiQueueOld))
-	if queue == "" || !slices.Contains([]string{"kuberay", "spark", "job", "owner", "pod"}, r.m.Dialect) {
-		return
-	}
-	r.m.Dialect, r.m.Info.Queue = "kai", queue
-	r.m.Info.PriorityClass = r.label(kaiPriorityClass)
-}
-
-// kaiUnmovable is the priority from which on KAI does not preempt a job that says nothing
-// about it: that of its class build.
-const kaiUnmovable = 100
-
-func (r *reader) kaiMayMove() {
-	if r.m.Dialect != "kai" {
-		return
-	}
-	switch text := r.label(kaiPreemptibility); text {
-	case "":
-		priority := r.m.Info.Priority
-		if priority == nil {
-			priority = r.pod.Spec.Priority
-		}
-		r.m.Info.NonPreemptible = priority != nil && *priority >= kaiUnmovable
-	case "preemptible", "semi-preemptible": // of a semi-preemptible job the gang is spared; surplus goes first here anyway
-	case "non-preemptible":
-		r.m.Info.NonPreemptible = true
-	default:
-		r.problem("bad-preemptibility", at(labelsField, kaiPreemptibility), "write preemptible or non-preemptible", "%q is not known", text)
 	}
 }
 

@@ -70,6 +70,9 @@ func (f fields) ray() {
 		hosts, n := max(1, w.number("numOfHosts")), w.number("minReplicas")
 		if n == 0 && !scaled {
 			n = w.number("replicas")
+			if w.value("maxReplicas") != nil { // KubeRay makes no more
+				n = min(n, w.number("maxReplicas"))
+			}
 		}
 		if suspended, _ := w.value("suspend").(bool); suspended {
 			n = 0

@@ -141,8 +141,9 @@ func (g *PodGroup) addTopology(key string) {
 // composite groups are alpha in 1.37 (scheduling.k8s.io/v1alpha3).
 func (g *PodGroup) composite(parent string) {
 	if parent != "" {
-		g.problem("unsupported-composite", "spec.parentCompositePodGroupName", "",
-			"the group is scheduled by itself, not together with the others of CompositePodGroup %s", parent)
+		g.problem("unsupported-composite", "spec.parentCompositePodGroupName", "make one PodGroup of what must start together",
+			"groups can't be started together with the others of CompositePodGroup %s", parent)
+		g.Problems[len(g.Problems)-1].Fatal = true
 	}
 }
 
@@ -257,8 +258,24 @@ func (f fields) volcano() {
 		g.Problems[len(g.Problems)-1].Fatal = f.text("spec", "networkTopology", "mode") != "soft"
 	}
 	if f.value("spec", "subGroupPolicy") != nil {
-		g.problem("unsupported-subgroups", "spec.subGroupPolicy", "", "sub-groups are not held together beyond the group's own minimum")
+		f.subGroups()
 	}
+}
+
+// subGroups refuses sub-groups that promise anything: that their pods start together, that
+// so many of them do, or that each is in one HyperNode.
+func (f fields) subGroups() {
+	promised := false
+	list, _ := f.value("spec", "subGroupPolicy").([]any)
+	for _, item := range list {
+		object, _ := item.(map[string]any)
+		p := fields{object, f.g}
+		hard := p.value("networkTopology") != nil && p.text("networkTopology", "mode") != "soft"
+		promised = promised || hard || p.number("subGroupSize") > 1 || p.number("minSubGroups") > 0
+	}
+	f.g.problem("unsupported-subgroups", "spec.subGroupPolicy", "write minMember or minTaskMember, or a PodGroup for each sub-group",
+		"sub-groups are not held together beyond the group's own minimum")
+	f.g.Problems[len(f.g.Problems)-1].Fatal = promised
 }
 
 func (f fields) resources(path ...string) spec.Resources {

@@ -26,6 +26,21 @@ const (
 	templateHash = "pod-template-hash"
 )
 
+// leads has the roles of the training operators' pods whose loss ends the job.
+var leads = map[string]bool{"master": true, "launcher": true, "chief": true}
+
+// role finds the leader of a job by the labels of whoever made it, whatever dialect names
+// the job.
+func (r *reader) role() {
+	switch {
+	case r.label(sparkRole) != "":
+		r.m.Group = cmp.Or(r.m.Group, r.label(sparkRole))
+		r.m.Leader = r.m.Leader || r.label(sparkRole) == "driver"
+	case leads[r.label(trainRole)], r.label(lwsName) != "" && r.label(lwsWorker) == "0":
+		r.m.Leader = true
+	}
+}
+
 // spark reads the pods of Spark on Kubernetes: the driver must run, executors come as
 // the driver asks for them.
 func (r *reader) spark() bool {
@@ -34,8 +49,6 @@ func (r *reader) spark() bool {
 		return false
 	}
 	r.job("spark", "spark", app)
-	r.m.Group = r.label(sparkRole)
-	r.m.Leader = r.m.Group == "driver"
 	r.m.Info.Min, r.m.Info.Groups = -1, []Group{{Name: "driver", Min: 1, Leader: true}}
 	return true
 }
@@ -52,7 +65,6 @@ func (r *reader) labelled() bool {
 	case r.label(trainName) != "":
 		r.job("owner", "trainingjob", r.label(trainName))
 		r.m.Group = r.label(trainRole)
-		r.m.Leader = r.m.Group == "master" || r.m.Group == "launcher" || r.m.Group == "chief"
 	default:
 		return false
 	}
@@ -65,7 +77,6 @@ func (r *reader) labelled() bool {
 // on the pods says so.
 func (r *reader) leaderWorkerSet() {
 	r.job("owner", "leaderworkerset", r.label(lwsName)+"-"+r.label(lwsGroup))
-	r.m.Leader = r.label(lwsWorker) == "0"
 	if size := r.annotation(lwsSize); size != "" {
 		r.m.Info.Min = r.count(annotationsField, lwsSize, size)
 	}

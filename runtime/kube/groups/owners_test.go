@@ -1,11 +1,15 @@
 package groups_test
 
 import (
+	"slices"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/musterhq/muster/runtime/kube/groups"
+	"github.com/musterhq/muster/runtime/kube/groups/groupstest"
 )
 
 // leaderWorkerSet is the set vllm of team-a with four pods a replica.
@@ -17,6 +21,81 @@ func leaderWorkerSet(policy string) *groups.Table {
 		"spec":     map[string]any{"startupPolicy": policy, "leaderWorkerTemplate": map[string]any{"size": int64(4)}},
 	}}))
 	return t
+}
+
+func TestTheLeaderOfAJobIsItsLeaderInWhateverGroupItIs(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		keys   []string
+		leader bool
+	}{
+		{"a Spark driver in a group of Volcano's", []string{"scheduling.k8s.io/group-name", "g", "label:spark-role", "driver"}, true},
+		{"an executor beside it", []string{"scheduling.k8s.io/group-name", "g", "label:spark-role", "executor"}, false},
+		{"a PyTorch master in a group of coscheduling's", []string{"label:scheduling.x-k8s.io/pod-group", "g", "label:training.kubeflow.org/replica-type", "master"}, true},
+		{"a worker beside it", []string{"label:scheduling.x-k8s.io/pod-group", "g", "label:training.kubeflow.org/replica-type", "worker"}, false},
+		{"an MPI launcher in a group of Kueue's", []string{"label:kueue.x-k8s.io/pod-group-name", "g", "label:training.kubeflow.org/replica-type", "launcher"}, true},
+		{"the leader of a replica in a group of Volcano's", []string{"scheduling.k8s.io/group-name", "g", "label:leaderworkerset.sigs.k8s.io/name", "s", "label:leaderworkerset.sigs.k8s.io/worker-index", "0"}, true},
+		{"somebody's own label", []string{"label:leaderworkerset.sigs.k8s.io/worker-index", "0"}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if m, _ := groups.Read(pod(c.keys...), noObjects{}, groups.Options{}); m.Leader != c.leader {
+				t.Errorf("%+v, leader should be %t", m, c.leader)
+			}
+		})
+	}
+}
+
+func TestResourcesOfAGroupThatItsMinimumDoesNotCoverAreTold(t *testing.T) {
+	for _, c := range []struct {
+		name, minimum string
+		role          string
+		told          bool
+	}{
+		{"as Spark's operator writes it", "minMember: 1, minResources: {cpu: 9, memory: 2Gi}", "driver", true},
+		{"the executors don't say it again", "minMember: 1, minResources: {cpu: 9}", "executor", false},
+		{"no more than the pod asks for", "minMember: 1, minResources: {cpu: 1, memory: 1Gi}", "", false},
+		{"a gang, whose pods tell", "minMember: 2, minResources: {cpu: 9}", "", false},
+		{"gangs of tasks", "minMember: 1, minTaskMember: {a: 3}, minResources: {cpu: 9}", "", false},
+		{"nothing", "minMember: 1", "", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f, err := groupstest.Parse([]byte("apiVersion: scheduling.volcano.sh/v1beta1\nkind: PodGroup\nmetadata: {namespace: team-a, name: g}\nspec: {" + c.minimum + "}"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := pod("scheduling.k8s.io/group-name", "g", "label:spark-role", c.role)
+			p.Spec.Containers = []corev1.Container{{Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
+				"cpu": resource.MustParse("1"), "memory": resource.MustParse("1Gi"),
+			}}}}
+			_, problems := groups.Read(p, f.Table(), groups.Options{})
+			if got := slices.Contains(codes(problems), "unsupported-min-resources"); got != c.told || len(problems) > 1 || c.told && problems[0].Fatal {
+				t.Errorf("problems %v, told should be %t", problems, c.told)
+			}
+		})
+	}
+}
+
+func TestHowManyWorkersOfARayClusterStartTogether(t *testing.T) {
+	for _, c := range []struct {
+		name, group string
+		min         int32
+	}{
+		{"the minimum", "minReplicas: 2, replicas: 5", 2},
+		{"those wanted, where no minimum is written", "replicas: 5", 5},
+		{"no more than there may be: KubeRay makes no more", "replicas: 5, maxReplicas: 3", 3},
+		{"a maximum above them is none", "replicas: 5, maxReplicas: 2147483647", 5},
+		{"hosts of all of them", "replicas: 5, maxReplicas: 3, numOfHosts: 2", 6},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f, err := groupstest.Parse([]byte("apiVersion: ray.io/v1\nkind: RayCluster\nmetadata: {name: c}\nspec: {workerGroupSpecs: [{groupName: w, " + c.group + "}]}"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if g := groups.FromObject(f.Objects[0]); len(g.MinTask) != 2 || g.MinTask[1].Min != c.min {
+				t.Errorf("got %+v, want %d workers", g.MinTask, c.min)
+			}
+		})
+	}
 }
 
 func TestHowManyPodsOfALeaderWorkerSetStartTogether(t *testing.T) {

@@ -3,9 +3,14 @@ package groups
 import (
 	"cmp"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
+	requests "k8s.io/component-helpers/resource"
+
+	"github.com/musterhq/muster/builtin/amount"
 )
 
 // The keys by which pods name the PodGroups of Volcano and of coscheduling, and by
@@ -50,7 +55,27 @@ func (r *reader) volcano() bool {
 	r.m.Info.LastVictim = r.either(volcanoPreemptable) == "false"
 	r.fromPodGroup(Volcano, name)
 	r.m.Info.Queue = cmp.Or(r.m.Info.Queue, r.either(volcanoQueue), r.either(volcanoQueueOld))
+	r.minResources(r.objects.PodGroup(Volcano, r.pod.Namespace, name))
 	return true
+}
+
+// minResources tells that a group's minResources are not held back for pods to come: what
+// holds is the minimum of pods. Spark's operator writes a minimum of one, and what all of
+// the application needs.
+func (r *reader) minResources(g *PodGroup) {
+	if g == nil || g.Min > 1 || g.MinTask != nil || r.label(sparkRole) == "executor" {
+		return
+	}
+	asks, _ := resourcesOf(requests.PodRequests(r.pod, requests.PodResourcesOptions{}), func(q resource.Quantity) (resource.Quantity, error) { return q, nil })
+	for _, e := range g.MinResources {
+		have, _ := asks.Get(e.Name)
+		quota := e.Name == amount.PodsName || strings.Contains(e.Name, "requests.") || strings.Contains(e.Name, "limits.") || strings.HasPrefix(e.Name, "count/")
+		if !quota && e.Amount > have {
+			r.problem("unsupported-min-resources", g.Key().String()+" spec.minResources", "write minMember for what must start together",
+				"%s of %s are not held back for pods to come; the group starts when %d of its pods can", amount.Format(e.Name, e.Amount), e.Name, max(1, g.Min))
+			return
+		}
+	}
 }
 
 // coscheduling reads the label of today and those from before the CRD, of which the

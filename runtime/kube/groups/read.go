@@ -20,6 +20,7 @@ func Read(pod *corev1.Pod, o Objects, opt Options) (Member, []Problem) {
 	}
 	r.user()
 	r.ray()
+	r.role()
 	r.kai()
 	r.priority()
 	r.kaiMayMove()

@@ -341,7 +341,12 @@ func TestGroupObjectsThatMakeNoSenseSaySo(t *testing.T) {
 		{"hard HyperNodes", "apiVersion: scheduling.volcano.sh/v1beta1\nkind: PodGroup\nspec: {networkTopology: {mode: hard}}", "unsupported-topology", true},
 		{"soft HyperNodes", "apiVersion: scheduling.volcano.sh/v1beta1\nkind: PodGroup\nspec: {networkTopology: {mode: soft}}", "unsupported-topology", false},
 		{"claims of the group", "apiVersion: scheduling.k8s.io/v1beta1\nkind: PodGroup\nspec: {resourceClaims: [{name: a}]}", "unsupported-claims", true},
-		{"a group of groups", "apiVersion: scheduling.k8s.io/v1beta1\nkind: PodGroup\nspec: {parentCompositePodGroupName: p}", "unsupported-composite", false},
+		{"a group of groups", "apiVersion: scheduling.k8s.io/v1beta1\nkind: PodGroup\nspec: {parentCompositePodGroupName: p}", "unsupported-composite", true},
+		{"sub-groups that start together", "apiVersion: scheduling.volcano.sh/v1beta1\nkind: PodGroup\nspec: {subGroupPolicy: [{name: a, subGroupSize: 4}]}", "unsupported-subgroups", true},
+		{"so many sub-groups at least", "apiVersion: scheduling.volcano.sh/v1beta1\nkind: PodGroup\nspec: {subGroupPolicy: [{name: a, minSubGroups: 2}]}", "unsupported-subgroups", true},
+		{"sub-groups each in one HyperNode", "apiVersion: scheduling.volcano.sh/v1beta1\nkind: PodGroup\nspec: {subGroupPolicy: [{name: a, networkTopology: {highestTierAllowed: 1}}]}", "unsupported-subgroups", true},
+		{"sub-groups that would like to be near", "apiVersion: scheduling.volcano.sh/v1beta1\nkind: PodGroup\nspec: {subGroupPolicy: [{name: a, networkTopology: {mode: soft}}]}", "unsupported-subgroups", false},
+		{"sub-groups of one pod", "apiVersion: scheduling.volcano.sh/v1beta1\nkind: PodGroup\nspec: {subGroupPolicy: [{name: a, subGroupSize: 1, minSubGroups: 0}]}", "unsupported-subgroups", false},
 		{"more hosts than any cluster", "apiVersion: ray.io/v1\nkind: RayCluster\nspec: {workerGroupSpecs: [{groupName: w, minReplicas: 1000000, numOfHosts: 1000000}]}", "bad-min", true},
 		{"worker groups that are none", "apiVersion: ray.io/v1\nkind: RayCluster\nspec: {workerGroupSpecs: [7, {minReplicas: x}]}", "bad-field", false},
 	} {

@@ -52,9 +52,6 @@ func (r *reader) yunikorn() bool {
 	if groups != "" {
 		r.taskGroups(groups)
 	}
-	if r.label(sparkRole) == "driver" {
-		r.m.Leader = true
-	}
 	r.m.Info.Queue = r.ykQueue()
 	r.parameters()
 	return true
