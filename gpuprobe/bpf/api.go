@@ -19,10 +19,11 @@ type Watcher interface {
 	// that already has them (by device and inode) is left alone.
 	Library(path string) error
 	// Arm has every launch of the pids counted, from now on, and of no others: the call
-	// replaces the set. It returns when the probes are in place.
+	// replaces the set. It returns when the probes are in place. Of a pid whose libraries
+	// can't be told it has those counted that go through the ones with probes.
 	Arm(pids []uint32) error
-	// Armed says since when a pid has been watched without a gap; false if it is not.
-	// After Overrun a pid is not armed any more.
+	// Armed says since when every launch of a pid has been seen, without a gap; false if
+	// that is not so. After Overrun a pid is not armed any more.
 	Armed(pid uint32) (since time.Time, ok bool)
 	// Counts are the launches of all pids so far, and when the last one was.
 	Counts() (map[uint32]Count, error)

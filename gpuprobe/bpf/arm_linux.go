@@ -61,7 +61,7 @@ func (p *Probe) Armed(pid uint32) (since time.Time, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	a, ok := p.armed[pid]
-	if !ok {
+	if !ok || a.since.IsZero() {
 		return time.Time{}, false
 	}
 	return a.since, true
@@ -69,13 +69,13 @@ func (p *Probe) Armed(pid uint32) (since time.Time, ok bool) {
 
 // armAll arms pids that are not; change is held.
 func (p *Probe) armAll(pids []uint32) error {
-	errs := make([]error, len(pids))
+	errs, sure := make([]error, len(pids)), make([]bool, len(pids))
 	for i, pid := range pids {
-		errs[i] = p.cover(pid)
+		sure[i], errs[i] = p.cover(pid)
 	}
 	parallel(len(pids), func(i int) {
 		if errs[i] == nil {
-			errs[i] = p.armOne(pids[i])
+			errs[i] = p.armOne(pids[i], sure[i])
 		}
 	})
 	for i, err := range errs {
@@ -90,31 +90,35 @@ func (p *Probe) armAll(pids []uint32) error {
 }
 
 // cover makes sure that every libcuda that a process has is watched: a pid that is armed
-// and launches through another copy would look idle.
-func (p *Probe) cover(pid uint32) error {
-	found, gone, err := mappedLibraries(pid)
+// and launches through another copy, or by none (graphics, OpenCL), would look idle. Where
+// it can't be told what it has, it is sure of those whose start came by a probe.
+func (p *Probe) cover(pid uint32) (sure bool, err error) {
+	found, gone, err := p.maps(pid)
 	switch {
 	case gone:
-		return os.ErrProcessDone
+		return false, os.ErrProcessDone
 	case err != nil:
 		p.blind = true
-		return nil
+		var at uint64
+		return p.objs.Started.Lookup(pid, &at) == nil, nil
+	case len(found) == 0:
+		return false, errors.New("it has no libcuda: what it does on a GPU is not launched by it")
 	}
 	for _, m := range found {
 		file := fmt.Sprintf("/proc/%d/root%s", pid, m.path)
 		if _, err := os.Stat(file); err == nil && !m.deleted {
 			if err := p.watch(file); err != nil {
-				return err
+				return false, err
 			}
 		} else if !slices.ContainsFunc(p.libraries, func(l *library) bool { return l.inode == m.inode }) {
-			return fmt.Errorf("it uses %s, which can't be reached from here to be watched", m.path)
+			return false, fmt.Errorf("it uses %s, which can't be reached from here to be watched", m.path)
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // armOne makes the entry by which launches of the pid count, and then has them counted.
-func (p *Probe) armOne(pid uint32) error {
+func (p *Probe) armOne(pid uint32, sure bool) error {
 	if err := p.counter.enter(pid, p.isArmed); err != nil {
 		return err
 	}
@@ -123,7 +127,7 @@ func (p *Probe) armOne(pid uint32) error {
 		p.counter.forget(pid)
 		return err
 	}
-	p.settle(pid, a)
+	p.settle(pid, a, sure)
 	return nil
 }
 
@@ -148,9 +152,11 @@ func (p *Probe) attach(pid uint32) (*arming, error) {
 
 // settle notes that a pid is armed. Its end or its overrun may have come before there was
 // anything to disarm: then the kernel has removed the entry, or counts no more.
-func (p *Probe) settle(pid uint32, a *arming) {
+func (p *Probe) settle(pid uint32, a *arming, sure bool) {
 	p.mu.Lock()
-	a.since = time.Now()
+	if sure {
+		a.since = time.Now()
+	}
 	p.armed[pid] = a
 	p.mu.Unlock()
 	if !p.counter.counting(pid) {
@@ -160,9 +166,11 @@ func (p *Probe) settle(pid uint32, a *arming) {
 	}
 }
 
+// isArmed says whether it has probes, sure or not.
 func (p *Probe) isArmed(pid uint32) bool {
-	_, ok := p.Armed(pid)
-	return ok
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.armed[pid] != nil
 }
 
 // release disarms a pid at once, though its probes are taken off by the next sweep; mu is

@@ -107,11 +107,15 @@ func (c *counter) counting(pid uint32) bool {
 	return c.m.Lookup(pid, &n) == nil && n.Over == 0
 }
 
-// Counts are those of the pids that are armed, and of those that were and still live.
+// Counts are those of the pids that are armed, and of those that were and still live. Who
+// is found to be counted no more is armed no more, as the event of its overrun or its end
+// was lost.
 func (p *Probe) Counts() (map[uint32]Count, error) {
 	counts := map[uint32]Count{}
+	counting := map[uint32]bool{}
 	wall := wallClock()
 	err := p.counter.all(func(pid uint32, n count) {
+		counting[pid] = n.Over == 0
 		c := Count{Launches: n.Launches}
 		if p.cgroups {
 			c.Cgroup = n.Cgroup
@@ -121,7 +125,23 @@ func (p *Probe) Counts() (map[uint32]Count, error) {
 		}
 		counts[pid] = c
 	})
+	if err == nil {
+		p.releaseLost(counting)
+	}
 	return counts, err
+}
+
+// releaseLost disarms who is not counted (any more).
+func (p *Probe) releaseLost(counting map[uint32]bool) {
+	for _, pid := range p.allArmed() {
+		// It may have been armed since the counts were read.
+		if !counting[pid] && !p.counter.counting(pid) {
+			p.mu.Lock()
+			p.release(pid)
+			p.mu.Unlock()
+			p.wakeTender()
+		}
+	}
 }
 
 // wallClock turns nanoseconds of CLOCK_MONOTONIC, near now, into times.

@@ -94,7 +94,7 @@ func TestWhatHappensWhileItIsStillBeingArmedDisarms(t *testing.T) {
 		happens(c)
 		for wait(t, p, c.pid).Kind != want {
 		}
-		p.settle(c.pid, a)
+		p.settle(c.pid, a, true)
 		if _, ok := p.Armed(c.pid); ok {
 			t.Errorf("armed after event %d", want)
 		}
@@ -251,6 +251,40 @@ func TestAnEventThatWasLostDoesNotLeaveAnotherProcessBlind(t *testing.T) {
 	c.launch(12)
 	if n := counted(t, p, c.pid).Launches; n != 12 {
 		t.Errorf("counted %d of 12", n)
+	}
+}
+
+// After an overrun nothing is counted any more: an armed process without launches.
+func TestWhoIsNotCountedAnyMoreIsNotWatchedThoughTheEventWasLost(t *testing.T) {
+	needKernel(t)
+	lib := fakeDriver(t, t.TempDir(), push)
+	p := watch(t, Options{Libraries: []string{lib}})
+	over, ended, calm := startCaller(t, lib), startCaller(t, lib), startCaller(t, lib)
+	mustArm(t, p, over.pid, ended.pid, calm.pid)
+	original := calm.code("cuLaunchKernel")
+	// As the kernel leaves the map, when its ring has no room for the event.
+	var n count
+	if err := p.counter.m.Lookup(over.pid, &n); err != nil {
+		t.Fatal(err)
+	}
+	n.Over = 1
+	if err := p.counter.m.Put(over.pid, n); err != nil {
+		t.Fatal(err)
+	}
+	p.counter.forget(ended.pid)
+	over.launch(100)
+	ended.launch(100)
+	if n := counted(t, p, over.pid).Launches; n != 0 {
+		t.Fatalf("counted %d", n)
+	}
+	for _, c := range []*process{over, ended} {
+		if _, ok := p.Armed(c.pid); ok {
+			t.Error("a hundred launches went by unseen, and every launch is seen, it says")
+		}
+		eventually(t, "its probes are taken off", func() bool { return !bytes.Equal(c.code("cuLaunchKernel"), original) })
+	}
+	if _, ok := p.Armed(calm.pid); !ok {
+		t.Error("the other is disarmed")
 	}
 }
 

@@ -41,9 +41,10 @@ type Probe struct {
 	libraries []*library
 	paths     []string // looked at again and again: candidates, and those of Library
 	closed    bool
-	blind     bool   // maps of a process could not be read
-	detail    string // what the load said
-	failure   error  // of the last library that was found and got no probes
+	maps      func(pid uint32) (found []mapping, gone bool, err error) // mappedLibraries, but in tests
+	blind     bool                                                     // maps of a process could not be read
+	detail    string                                                   // what the load said
+	failure   error                                                    // of the last library that was found and got no probes
 
 	// mu guards the rest and is not held while waiting, so that a wake edge does not wait.
 	mu      sync.Mutex
@@ -56,7 +57,7 @@ type Probe struct {
 
 // arming of one pid.
 type arming struct {
-	since time.Time
+	since time.Time // zero if it may launch by a library without probes
 	links map[*library]link.Link
 }
 
@@ -86,7 +87,7 @@ func open(o Options) (*Probe, error) {
 	p := &Probe{
 		options: o, kernel: k, objs: objs, cgroups: cgroups, detail: detail, paths: o.candidates(),
 		events: make(chan Event, cmp.Or(o.room, 1024)), kick: make(chan struct{}, 1), stop: make(chan struct{}),
-		armed: map[uint32]*arming{}, counter: newCounter(objs),
+		armed: map[uint32]*arming{}, counter: newCounter(objs), maps: mappedLibraries,
 	}
 	if err := p.listen(); err != nil {
 		objs.close()
@@ -182,7 +183,7 @@ func (p *Probe) publish() {
 	}
 	if s.Up && p.blind {
 		s.Detail = join(s.Detail, "maps of processes can't be read: the libcuda of an image that brings its own "+
-			"would not be seen (before kernel 6.15 this needs CAP_SYS_PTRACE)")
+			"would not be seen, so who started before the probe is not called watched (before kernel 6.15 this needs CAP_SYS_PTRACE)")
 	}
 	p.mu.Lock()
 	p.status = s

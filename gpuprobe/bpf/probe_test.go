@@ -4,8 +4,12 @@ package bpf
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -58,7 +62,8 @@ func TestEachLaunchFunctionCountsOnceAndNoOther(t *testing.T) {
 			"cuGraphLaunch", "cuGraphLaunch_ptsz", // one function under two names
 		}
 		if flags == nil {
-			functions = append(functions, "cuLaunchKernelEx", "cuLaunchKernelEx_ptsz")
+			functions = append(functions, "cuLaunchKernelEx", "cuLaunchKernelEx_ptsz", "cuLaunchCooperativeKernelMultiDevice",
+				"cuLaunch", "cuLaunchGrid", "cuLaunchGridAsync")
 		}
 		for i, f := range functions {
 			c.tell("call %s %d", f, 1000+i)
@@ -150,7 +155,7 @@ func TestWhereTheProbeGoes(t *testing.T) {
 		lib := fakeDriver(t, t.TempDir(), tt.prologue)
 		p := watch(t, Options{Libraries: []string{lib}})
 		got := p.Status().Libraries[0]
-		if got.Place != tt.places[0] && got.Place != tt.places[len(tt.places)-1] || got.Symbols != 8 {
+		if got.Place != tt.places[0] && got.Place != tt.places[len(tt.places)-1] || got.Symbols != 12 {
 			t.Errorf("%+v, want %v", got, tt.places)
 		}
 		c := startCaller(t, lib)
@@ -315,5 +320,73 @@ func TestWhatIsNoDriverIsNotWatched(t *testing.T) {
 	}
 	if p.Status().Up {
 		t.Error("up")
+	}
+	// One by which nothing can be launched that a probe sees: its users would look idle.
+	if err := p.Library(fakeDriver(t, t.TempDir(), push, "-DNO_LAUNCHES")); !errors.Is(err, errNoLaunches) {
+		t.Error(err)
+	}
+}
+
+// Graphics and OpenCL need no libcuda: no launch of such a process is ever seen.
+func TestAProcessWithoutLibcudaIsNotCalledWatched(t *testing.T) {
+	needKernel(t)
+	lib := fakeDriver(t, t.TempDir(), push)
+	p := watch(t, Options{Libraries: []string{lib}})
+	c := startCaller(t, lib)
+	cmd := exec.Command("sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	other := uint32(cmd.Process.Pid)
+	eventually(t, "it is another program", func() bool {
+		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", other))
+		return err == nil && string(name) == "sleep\n"
+	})
+	err := p.Arm([]uint32{other, c.pid})
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("pid %d: it has no libcuda", other)) {
+		t.Error(err)
+	}
+	if _, ok := p.Armed(other); ok {
+		t.Error("every launch of it would be seen, it says")
+	}
+	if _, ok := p.Armed(c.pid); !ok {
+		t.Error("the other is not armed")
+	}
+}
+
+// Before kernel 6.15 maps need CAP_SYS_PTRACE. Who may have a libcuda of its own is armed,
+// as most have the host's, but not called watched.
+func TestWhoseLibrariesCanNotBeToldIsNotCalledWatched(t *testing.T) {
+	needKernel(t)
+	lib := fakeDriver(t, t.TempDir(), push)
+	before := startCaller(t, lib)
+	before.tell("call cuInit 1")
+	p := watch(t, Options{Libraries: []string{lib}})
+	p.maps = func(uint32) ([]mapping, bool, error) { return nil, false, os.ErrPermission }
+	seen, own := startCaller(t, lib), startCaller(t, fakeDriver(t, t.TempDir(), push))
+	seen.tell("call cuInit 1")
+	own.tell("call cuInit 1")
+	if err := p.Arm([]uint32{before.pid, seen.pid, own.pid}); err != nil {
+		t.Fatal(err)
+	}
+	for what, c := range map[string]struct {
+		*process
+		sure bool
+	}{"started before": {before, false}, "started since": {seen, true}, "has a copy of its own": {own, false}} {
+		if _, ok := p.Armed(c.pid); ok != c.sure {
+			t.Errorf("%s: every launch of it would be seen, it says: %v", what, ok)
+		}
+	}
+	for _, c := range []*process{before, seen} {
+		c.launch(5)
+		for wait(t, p, c.pid).Kind != Woke { // the start may come first
+		}
+		if n := counted(t, p, c.pid).Launches; n != 5 {
+			t.Errorf("counted %d of 5", n)
+		}
+	}
+	if d := p.Status().Detail; !strings.Contains(d, "CAP_SYS_PTRACE") {
+		t.Error(d)
 	}
 }

@@ -21,10 +21,14 @@ var startSymbols = []string{
 var launchSymbols = []string{
 	"cuLaunchKernel", "cuLaunchKernel_ptsz", "cuLaunchKernelEx", "cuLaunchKernelEx_ptsz",
 	"cuLaunchCooperativeKernel", "cuLaunchCooperativeKernel_ptsz", "cuGraphLaunch", "cuGraphLaunch_ptsz",
+	"cuLaunchCooperativeKernelMultiDevice", "cuLaunch", "cuLaunchGrid", "cuLaunchGridAsync", // of old programs
 }
 
 // errNoDriverAPI says that a file is no libcuda.
 var errNoDriverAPI = errors.New("it exports neither cuInit nor cuLaunchKernel: not a libcuda")
+
+// errNoLaunches says that a libcuda can't be watched: whoever uses it would look idle.
+var errNoLaunches = errors.New("it exports no function that launches where a probe can be")
 
 // site is a place for a probe.
 type site struct {
@@ -53,6 +57,9 @@ func readSites(r io.ReaderAt, fastNop bool) (sites, error) {
 	s := sites{starts: find(f, symbols, startSymbols, fastNop), launches: find(f, symbols, launchSymbols, fastNop)}
 	if len(s.starts)+len(s.launches) == 0 {
 		return sites{}, errNoDriverAPI
+	}
+	if len(s.launches) == 0 {
+		return sites{}, errNoLaunches
 	}
 	return s, nil
 }

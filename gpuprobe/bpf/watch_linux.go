@@ -82,7 +82,7 @@ func (p *Probe) extend(l *library) error {
 
 func (p *Probe) extendOne(l *library, pid uint32) error {
 	k, err := l.attach(p.objs.Launch, l.launches, pid)
-	found, gone, errMaps := mappedLibraries(pid)
+	found, gone, errMaps := p.maps(pid)
 	uses := errMaps != nil || slices.ContainsFunc(found, func(m mapping) bool { return m.inode == l.inode })
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -101,7 +101,7 @@ func (p *Probe) extendOne(l *library, pid uint32) error {
 		return err
 	}
 	a.links[l] = k
-	if uses {
+	if uses && !a.since.IsZero() {
 		a.since = time.Now()
 	}
 	return nil

@@ -30,15 +30,21 @@
 
 FUNCTION(cuInit)
 FUNCTION(cuDevicePrimaryCtxRetain)
+FUNCTION(cuMemAlloc_v2)
+#ifndef NO_LAUNCHES
 FUNCTION(cuLaunchKernel)
 FUNCTION(cuLaunchKernel_ptsz)
 FUNCTION(cuLaunchCooperativeKernel)
 FUNCTION(cuGraphLaunch)
-FUNCTION(cuMemAlloc_v2)
 #ifndef OLD_DRIVER
 FUNCTION(cuLaunchKernelEx)
 FUNCTION(cuLaunchKernelEx_ptsz)
+FUNCTION(cuLaunchCooperativeKernelMultiDevice)
+FUNCTION(cuLaunch)
+FUNCTION(cuLaunchGrid)
+FUNCTION(cuLaunchGridAsync)
 #endif
 // Two names of one function.
 __asm__(".globl cuGraphLaunch_ptsz\n .type cuGraphLaunch_ptsz, @function\n .set cuGraphLaunch_ptsz, cuGraphLaunch\n");
+#endif
 __asm__(".globl cuCtxCreate_v2\n .type cuCtxCreate_v2, @function\n .set cuCtxCreate_v2, cuInit\n");
