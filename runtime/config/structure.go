@@ -135,7 +135,10 @@ func checkNodeSort(r *report, p *rawPartition) {
 		r.errorf(p.sortType.at, CodeNodeSort, "write fair or binpacking", "nodesortpolicy has no type %q", p.sortType.text)
 	}
 	switch p.resolver.text {
-	case "", "os", "ldap", "test":
+	case "":
+	case "os", "ldap", "test":
+		r.warnf(p.resolver.at, CodeNotApplied, "have user.info written with the groups, as YuniKorn's admission controller does",
+			"users have the groups that their pods tell; %s is not asked", p.resolver.text)
 	default:
 		r.warnf(p.resolver.at, CodeUnknownResolver, "write os or ldap, or leave it out",
 			"there is no usergroupresolver %q; YuniKorn uses its default", p.resolver.text)
