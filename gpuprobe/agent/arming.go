@@ -27,14 +27,19 @@ func (a *Agent) arm(now time.Time, swept bool) {
 		return
 	}
 	job := armJob{pids: a.toArm(now)}
+	retry := false // who has lost its probes, or did not get them, is tried again
 	for _, pid := range job.pids {
+		p := a.procs[pid]
+		_, was := slices.BinarySearch(a.wanted, pid)
 		// It woke and went idle again. Nothing ran for a sweep, so the moment in which
 		// it is not armed most likely hides nothing; it counts as a gap all the same.
-		if p := a.procs[pid]; swept && p.woke && p.armed && p.delta == 0 {
+		if swept && was && p.woke && p.delta == 0 {
 			job.again = append(job.again, pid)
+			p.woke = false
 		}
+		retry = retry || swept && !p.armed && a.sweep%retryEach == 0
 	}
-	if len(job.again) == 0 && slices.Equal(job.pids, a.wanted) {
+	if len(job.again) == 0 && !retry && slices.Equal(job.pids, a.wanted) {
 		return
 	}
 	a.wanted = job.pids

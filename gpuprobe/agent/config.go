@@ -71,6 +71,7 @@ const (
 	rearmAfter = 30 * time.Second // an Overrun keeps a process from being armed for so long
 	statusEach = 2                // sweeps between readings of what changes slowly
 	migEach    = 12               // sweeps between enumerations of instances
+	retryEach  = 6                // sweeps between tries to arm who could not be armed
 	maxWatched = 4096             // owners that the server may ask to watch
 	maxXIDs    = 64               // different XIDs counted for one GPU
 )

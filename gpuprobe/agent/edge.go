@@ -13,7 +13,7 @@ import (
 // started is a process that began to use a GPU, and whose it is.
 type started struct {
 	pid  uint32
-	info *procInfo // nil if it ended already
+	info *procInfo // nil if that can't be told: it ended already
 }
 
 // takeEdges takes an event and those that wait behind it: many processes may wake at once,
@@ -41,7 +41,7 @@ func (a *Agent) takeEdge(ctx context.Context, e bpf.Event) (edge bool) {
 	p := a.procs[e.PID]
 	switch e.Kind {
 	case bpf.Started:
-		a.lookUp(ctx, e.PID)
+		a.lookUp(ctx, e.PID, e.Cgroup)
 	case bpf.Exited:
 		a.left(e.PID)
 		go a.lookup.exited(e.PID) // its lock may be held while the kernel is asked
@@ -57,7 +57,7 @@ func (a *Agent) takeEdge(ctx context.Context, e bpf.Event) (edge bool) {
 		}
 	case bpf.Woke:
 		if p == nil {
-			a.lookUp(ctx, e.PID)
+			a.lookUp(ctx, e.PID, e.Cgroup)
 			return false
 		}
 		p.woke, p.silent = true, time.Time{}
@@ -96,28 +96,50 @@ func (a *Agent) left(pid uint32) {
 	}
 }
 
-// lookUp asks whose a process is, on a goroutine of its own; at most as many at once as
-// there is room for their answers.
-func (a *Agent) lookUp(ctx context.Context, pid uint32) {
+// lookUp asks whose a process is, by its cgroup if it has ended, on a goroutine of its own;
+// at most as many at once as there is room for their answers.
+func (a *Agent) lookUp(ctx context.Context, pid uint32, cgroup uint64) {
 	a.hurry(a.now())
 	if a.lookingUp >= cap(a.starts) {
-		return // the sweep will find it
+		a.unseen("") // the sweep will find it, if it lives so long
+		return
 	}
 	a.lookingUp++
 	sweep := a.sweep
-	go func() { send(ctx, a.starts, started{pid, a.lookup.look(pid, sweep)}) }()
+	go func() {
+		info := a.lookup.look(pid, sweep)
+		if info == nil && cgroup != 0 {
+			if owner, ok := a.c.Finder.OfCgroup(cgroup); ok {
+				info = &procInfo{owner: owner, name: owner.Name()}
+			}
+		}
+		send(ctx, a.starts, started{pid, info})
+	}()
+}
+
+// unseen notes that what a process of an owner ("": of anybody) launches till the next sweep
+// is not seen, as it is not armed.
+func (a *Agent) unseen(owner string) {
+	for _, u := range a.uses {
+		u.unseen = u.unseen || owner == "" || u.Owner == owner
+	}
 }
 
 // takeStart: whoever starts a process is about to use a GPU.
 func (a *Agent) takeStart(s started) {
 	a.lookingUp--
 	if s.info == nil {
+		a.unseen("")
 		return
 	}
-	now, edge := a.now(), false
-	a.eachUse(s.info.name, 0, func(u *use, _ bool) { edge = u.touch(now, a.c.Interval) || edge })
+	names := []string{s.info.name}
 	if ns, name, ok := a.c.PodName(s.info.owner.Pod); ok {
-		a.eachUse("pod:"+ns+"/"+name, 0, func(u *use, _ bool) { edge = u.touch(now, a.c.Interval) || edge })
+		names = append(names, "pod:"+ns+"/"+name)
+	}
+	now, edge := a.now(), false
+	for _, name := range names {
+		a.unseen(name)
+		a.eachUse(name, 0, func(u *use, _ bool) { edge = u.touch(now, a.c.Interval) || edge })
 	}
 	if edge {
 		a.publish(now, true)

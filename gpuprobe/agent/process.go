@@ -104,6 +104,9 @@ func (a *Agent) count(now time.Time) {
 			p.count(c, a.countedAt, now)
 		}
 		a.checkArmed(pid, p, err == nil, now)
+		if p.delta > 0 && (!p.armed || !p.lastLaunch.Before(p.armedAt)) {
+			p.woke = true // also if the event was lost
+		}
 	}
 	a.countedAt = now
 }

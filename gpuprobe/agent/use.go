@@ -20,6 +20,8 @@ type use struct {
 	runs  bool
 	gap   time.Time // when something could last have run unseen by the watcher
 	total uint64    // launches
+	// unseen says that a process of the owner, or of who knows, started since the last sweep.
+	unseen bool
 }
 
 // evidence is what one sweep found out about a use.
@@ -201,6 +203,9 @@ func (u *use) judge(e evidence, before, now time.Time) {
 	u.LastActive = u.active
 	if u.blind {
 		u.LastActive = time.Time{}
+	}
+	if u.unseen {
+		u.gap, u.unseen = now, false
 	}
 	u.cover(e.covered, e.since, now)
 }
