@@ -8,6 +8,7 @@ import (
 	"github.com/musterhq/muster/builtin/quota"
 	"github.com/musterhq/muster/builtin/spec"
 	"github.com/musterhq/muster/builtin/world"
+	"github.com/musterhq/muster/runtime/ledger"
 	"github.com/musterhq/muster/runtime/loop"
 )
 
@@ -25,9 +26,39 @@ type witness struct {
 	// resource, and had: nobody may run where a broken GPU has left too little, but those
 	// who were there.
 	room map[string]nodeRoom
+	// forced says that somebody outside has put tasks where they are, or has said that a
+	// node is of another type, since the last instant at rest: usage may be above its max
+	// by that. crowded nodes may have less than nothing left for the same reason.
+	forced  bool
+	crowded map[string]bool
+	started map[started]bool // what those who started in the last turn take
+	running map[string]bool  // the jobs that held something at the last look
 	// told has how long those must have been idle who were chosen for it, by job and first
 	// task.
 	told map[string]spec.Duration
+}
+
+func newWitness(tale *Tale) *witness {
+	return &witness{
+		tale: tale, cut: map[string]bool{}, room: map[string]nodeRoom{}, told: map[string]spec.Duration{},
+		crowded: map[string]bool{}, running: map[string]bool{},
+	}
+}
+
+// expect notes what an event may bring about that is none of the scheduler's doing.
+func (w *witness) expect(ev ledger.Event) {
+	if job := jobOf(ev); job != "" {
+		w.cut[job] = true
+	}
+	switch e := ev.(type) {
+	case ledger.TaskRunning:
+		w.forced, w.crowded[e.Node] = true, true
+	case ledger.NodeAdded:
+		state := w.tale.world()
+		if n, ok := state.NodeNamed(e.Node.Name); ok && state.Nodes[n].Spec.GPUType != e.Node.GPUType {
+			w.forced, w.crowded[e.Node.Name] = true, true
+		}
+	}
 }
 
 type nodeRoom struct {
@@ -50,6 +81,7 @@ func (w *witness) look(t loop.Turn) {
 			w.cut[e.Job] = true
 		}
 	}
+	w.starts(state, t.Taken)
 	for _, j := range state.Jobs() {
 		w.job(j)
 	}
@@ -58,6 +90,9 @@ func (w *witness) look(t loop.Turn) {
 	}
 	w.reclaim(state, t.Taken)
 	w.idle(state, t.Taken)
+	for _, text := range state.Audit() {
+		w.note("%s", text)
+	}
 }
 
 // queues: usage stays within max everywhere, and a parent is the sum of its
@@ -70,7 +105,7 @@ func (w *witness) queues(state *world.World, now map[string]amount.Amount) {
 			key := fmt.Sprintf("%s %s", tree.Queues[q].Path, tree.Res.Name(amount.Dim(d)))
 			taken := used[d] + tree.Kept(quota.Account(q), amount.Dim(d)) // whoever stays finds its quota
 			now[key] = taken
-			if taken > most[d] && taken > w.highest[key] {
+			if taken > most[d] && taken > w.highest[key] && !w.forced {
 				w.note("%s: uses %d of max %d", key, taken, most[d])
 			}
 			var sum amount.Amount
@@ -83,6 +118,67 @@ func (w *witness) queues(state *world.World, now map[string]amount.Amount) {
 			if used[d] < 0 {
 				w.note("%s: uses %d", key, used[d])
 			}
+		}
+	}
+}
+
+// starts: no account of a job that gets places is above its max by them, with what is kept
+// in it, nor are there more running jobs than it may have.
+func (w *witness) starts(state *world.World, p *plan.Plan) {
+	start := func(job string, task int32) {
+		j := state.Job(job)
+		if j == nil || j.Tasks[task].Node == world.NoNode || j.Tasks[task].State == world.Releasing {
+			return // given up again in the same turn
+		}
+		t, tree := &j.Tasks[task], state.Quota
+		for _, a := range j.Chain {
+			queue, kind, who := tree.Describe(a)
+			for _, e := range state.Charge(j.Groups[t.Group].Shape, state.Nodes[t.Node].Class) {
+				if taken, most := tree.Used(a)[e.Dim]+tree.Kept(a, e.Dim), tree.MaxOf(a)[e.Dim]; e.Amount > 0 && taken > most {
+					w.note("%s starts though %s %s %s has %d of %d of %s", job, queue, kind, who, taken, most, state.Res.Name(e.Dim))
+				}
+			}
+			if apps, most := tree.Apps(a); most > 0 && apps+tree.KeptApps(a) > most && !w.running[job] && !w.forced {
+				w.note("%s starts though %s %s %s has %d running jobs of %d", job, queue, kind, who, apps, most)
+			}
+		}
+	}
+	w.started = map[started]bool{}
+	for _, b := range p.Binds {
+		w.noteStart(state, b)
+		if !b.Nominated {
+			start(b.Job, b.Task)
+		}
+	}
+	for _, c := range p.Claims {
+		start(c.Job, c.Task)
+	}
+	clear(w.running)
+	for _, j := range state.Jobs() {
+		w.running[j.Spec.ID] = j.Placed > 0
+	}
+}
+
+// started is a resource of a node, or if device is not negative, that GPU of it.
+type started struct {
+	node   string
+	dim    amount.Dim
+	device int
+}
+
+func (w *witness) noteStart(state *world.World, b plan.Bind) {
+	j := state.Job(b.Job)
+	if j == nil || j.Tasks[b.Task].State != world.Bound {
+		return
+	}
+	for _, e := range state.Shapes[j.Groups[b.Group].Shape].Request {
+		if e.Amount > 0 {
+			w.started[started{b.Node, e.Dim, -1}] = true
+		}
+	}
+	for i := range 64 {
+		if b.Devices&(1<<i) != 0 {
+			w.started[started{b.Node, 0, i}] = true
 		}
 	}
 }
@@ -102,7 +198,8 @@ func (w *witness) limits(state *world.World, now map[string]amount.Amount) {
 			key := tree.Queues[q].Path + " " + user
 			now[key] = used
 			for _, l := range tree.Queues[q].Spec.Limits {
-				if most, ok := l.Max.Get(amount.GPUName); ok && used > most && used > w.highest[key] {
+				eachUser := len(l.Users) == 1 && l.Users[0] == "*" && len(tree.Queues[q].Spec.Limits) == 1
+				if most, ok := l.Max.Get(amount.GPUName); eachUser && ok && used > most && used > w.highest[key] && !w.forced {
 					w.note("%s uses %d GPUs of %d", key, used, most)
 				}
 			}
@@ -151,11 +248,11 @@ func (w *witness) node(state *world.World, n world.NodeIx) {
 	for _, e := range state.Capacity(n) {
 		free[e.Dim] = e.Amount
 	}
+	running := append([]amount.Amount(nil), free...) // left of the node by ours that run
 	others, held := state.ForeignUse(n)
 	for _, e := range others {
 		free[e.Dim] -= e.Amount
 	}
-	running := append([]amount.Amount(nil), free...)
 	dev, busy := make([]int32, nd.Devices), make([]int32, nd.Devices)
 	for _, t := range state.TasksOn(n) {
 		shape := t.Job.Groups[t.Group].Shape
@@ -178,9 +275,18 @@ func (w *witness) node(state *world.World, n world.NodeIx) {
 			}
 		}
 	}
+	crowded := false
 	for d := range free {
+		if amount.IsGPU(state.Res.Name(amount.Dim(d))) && amount.Dim(d) != amount.GPU && (!nd.HasType || amount.Dim(d) != nd.Typed) {
+			continue // who asked for another type was there when the node still had it
+		}
 		least := w.leastRoom(nd, amount.Dim(d))
-		if foreign, _ := others.Get(amount.Dim(d)); running[d] < min(least, -foreign) { // others ask nobody
+		foreign, _ := others.Get(amount.Dim(d)) // GPUs are looked at one by one
+		crowded = crowded || running[d] < 0
+		if w.started[started{nd.Name, amount.Dim(d), -1}] && running[d] < foreign && !amount.IsGPU(state.Res.Name(amount.Dim(d))) {
+			w.note("%s has %d of %s less than nothing left, and somebody starts there\n%s", nd.Name, foreign-running[d], state.Res.Name(amount.Dim(d)), state.Digest())
+		}
+		if running[d] < least && !w.crowded[nd.Name] { // others ask nobody
 			w.note("%s runs %d too much of %s; at least %d may be left\n%s", nd.Name, -running[d], state.Res.Name(amount.Dim(d)), least, state.Digest())
 		}
 		if free[d] != state.Free(n)[d] {
@@ -192,13 +298,18 @@ func (w *witness) node(state *world.World, n world.NodeIx) {
 		if held&(1<<i) != 0 {
 			dev[i] += 1000
 		}
-		if busy[i] > 1000 {
+		crowded = crowded || busy[i] > 1000
+		if over := busy[i] > 1000 || busy[i] > 0 && held&(1<<i) != 0; over && w.started[started{nd.Name, 0, i}] {
+			w.note("%s runs %d thousandths on device %d, others %v, and somebody starts there\n%s", nd.Name, busy[i], i, held&(1<<i) != 0, state.Digest())
+		}
+		if busy[i] > 1000 && !w.crowded[nd.Name] {
 			w.note("%s runs %d thousandths on device %d", nd.Name, busy[i], i)
 		}
 		if 1000-dev[i] != state.Dev(n)[i] {
 			w.note("%s says that %d of device %d are free, it is %d", nd.Name, state.Dev(n)[i], i, 1000-dev[i])
 		}
 	}
+	w.crowded[nd.Name] = w.crowded[nd.Name] && crowded
 }
 
 // leastRoom is what a node must have left at least beyond what runs there: nothing, or

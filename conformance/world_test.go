@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/musterhq/muster/builtin/amount"
+	"github.com/musterhq/muster/builtin/pack"
 	"github.com/musterhq/muster/builtin/spec"
 	"github.com/musterhq/muster/runtime/ledger"
 )
@@ -19,31 +20,47 @@ type script struct {
 	steps []step
 	// victimsTake is how long victims need to be gone.
 	victimsTake spec.Duration
+	placement   pack.Strategy
 }
 
 type step struct {
 	wait   spec.Duration
 	events []ledger.Event
+	rules  int // the version of the rules from here on, 0 as before; see rulesOf
 }
 
 // writer keeps what a script has brought about so far, so that its events make
 // sense; each thing is touched once in a step, so that their order means nothing.
 type writer struct {
-	t       *rapid.T
-	now     spec.Time
-	leaves  []string
-	nodes   []string
-	specs   map[string]spec.Node // as they came
-	jobs    []*spec.Job
-	touched map[string]bool
-	made    int
+	t      *rapid.T
+	now    spec.Time
+	leaves []string
+	nodes  []string
+	specs  map[string]spec.Node // as they came
+	jobs   []*spec.Job
+	// foreign are the nodes of which others use GPUs.
+	foreign map[string]bool
+	tree    spec.Tree // as it was drawn last
+	// replanted says that queues may have come or gone: nobody knows if they did, since
+	// such a change may be refused.
+	replanted bool
+	touched   map[string]bool
+	made      int
+	steady    bool // time alone moves nobody: orders and shares that depend on it are left out
 }
 
 var gpuTypes = []string{"", "H100", "A100"}
 
-func drawScript(t *rapid.T) script {
-	w := &writer{t: t, touched: map[string]bool{}, specs: map[string]spec.Node{}}
-	s := script{tree: w.tree(), victimsTake: rapid.SampledFrom([]spec.Duration{0, 0, 30 * spec.Second}).Draw(t, "victims take")}
+func drawScript(t *rapid.T) script { return (&writer{t: t}).script() }
+
+// drawSteadyScript draws one in which the mere passing of time changes no order.
+func drawSteadyScript(t *rapid.T) script { return (&writer{t: t, steady: true}).script() }
+
+func (w *writer) script() script {
+	t := w.t
+	w.touched, w.specs, w.foreign = map[string]bool{}, map[string]spec.Node{}, map[string]bool{}
+	s := script{tree: w.newPool(), victimsTake: rapid.SampledFrom([]spec.Duration{0, 0, 30 * spec.Second}).Draw(t, "victims take")}
+	s.placement = rapid.SampledFrom([]pack.Strategy{pack.Fragmentation, pack.BinPack, pack.Spread}).Draw(t, "placement")
 	first := step{}
 	for range rapid.IntRange(1, 4).Draw(t, "nodes") {
 		first.events = append(first.events, w.newNode())
@@ -55,7 +72,49 @@ func drawScript(t *rapid.T) script {
 	for range rapid.IntRange(3, 14).Draw(t, "steps") {
 		s.steps = append(s.steps, w.step())
 	}
+	t.Log(s.String())
 	return s
+}
+
+// String tells a script to those who read of a failure.
+func (s script) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "placement %s, victims take %s\n%s", s.placement, clockText(s.victimsTake), treeText(s.tree))
+	at := spec.Time(0)
+	for _, st := range s.steps {
+		at += st.wait
+		fmt.Fprintf(&b, "%s", clockText(at))
+		if st.rules > 0 {
+			fmt.Fprintf(&b, " %s", rulesOf(st.rules).Digest())
+		}
+		b.WriteByte('\n')
+		for _, ev := range flat(st.events) {
+			switch e := ev.(type) {
+			case ledger.JobSubmitted:
+				fmt.Fprintf(&b, "  submit %+v\n", *e.Job)
+			case ledger.QueuesChanged:
+				fmt.Fprintf(&b, "  queues, use max age %s\n%s", clockText(e.Tree.UseMaxAge), treeText(e.Tree))
+			default:
+				fmt.Fprintf(&b, "  %T %+v\n", ev, ev)
+			}
+		}
+	}
+	return b.String()
+}
+
+func treeText(tree spec.Tree) string {
+	var b strings.Builder
+	var walk func(q *spec.Queue, indent string)
+	walk = func(q *spec.Queue, indent string) {
+		plain := *q
+		plain.Children = nil
+		fmt.Fprintf(&b, "%s%+v\n", indent, plain)
+		for _, c := range q.Children {
+			walk(c, indent+"  ")
+		}
+	}
+	walk(tree.Root, "    ")
+	return b.String()
 }
 
 // idlers fill the pool with jobs of one leaf that are watched to do nothing; a job of
@@ -64,6 +123,9 @@ func (w *writer) idlers(tree spec.Tree) []step {
 	hoarder, owner := tree.Root.Children[0], tree.Root.Children[1]
 	hoarder.Guaranteed, hoarder.IdleAfter, hoarder.Preemption, hoarder.MinRuntime = nil, 100*spec.Second, "", 0
 	owner.Guaranteed, owner.Max, owner.PreemptionDelay, owner.Preemption = spec.GPUs(6), nil, 0, ""
+	for _, q := range []*spec.Queue{hoarder, owner} {
+		q.MaxApps, q.Limits = 0, nil
+	}
 	for _, q := range owner.Children {
 		q.Guaranteed, q.Max, q.PreemptionDelay = nil, nil, 0
 	}
@@ -105,7 +167,7 @@ func (w *writer) plainJob(queue string) ledger.Event {
 	j.NonPreemptible, j.Duration = false, 0
 	for i := range j.Tasks {
 		g := &j.Tasks[i]
-		g.Request, g.GPUTypes, g.Near = spec.GPUs(1), nil, spec.Near{}
+		g.Request, g.GPUTypes, g.Near, g.NodeSelector = spec.GPUs(1), nil, spec.Near{}, nil
 		g.Size = min(g.Size, 3)
 		g.Min = min(g.Min, g.Size)
 	}
@@ -132,30 +194,64 @@ func (w *writer) sometimes(label string, oneIn int) bool {
 	return rapid.IntRange(1, oneIn).Draw(w.t, label) == oneIn // small numbers are drawn more often
 }
 
-// tree has two or three queues below the root, some of them with two or three
-// leaves.
-func (w *writer) tree() spec.Tree {
-	w.leaves = nil
+// newPool is the tree that a script begins with.
+func (w *writer) newPool() spec.Tree {
+	w.tree = w.drawTree()
+	w.leaves = leavesOf(w.tree)
+	return w.tree
+}
+
+// drawTree has two or three queues below the root, some of them with two leaves.
+func (w *writer) drawTree() spec.Tree {
 	root := &spec.Queue{Name: "root", Parent: true}
+	if w.sometimes("another fairness", 3) {
+		root.Fairness = w.name("fairness", "guaranteed-fair drf kai-proportion priority yunikorn-fair", "decayed-fair")
+	}
+	root.Victims = w.name("victims", "least-lost-work least-lost-work lowest-priority-first youngest-first most-over-share checkpoint-aware idle-first", "")
 	for _, name := range []string{"a", "b", "c"}[:rapid.IntRange(2, 3).Draw(w.t, "queues")] {
 		q := w.queue(name)
 		root.Children = append(root.Children, q)
 		if !w.sometimes(name+" is a parent", 3) {
-			w.leaves = append(w.leaves, "root."+name)
 			continue
 		}
 		for _, below := range []string{"x", "y"} {
 			q.Children = append(q.Children, w.queue(below))
-			w.leaves = append(w.leaves, "root."+name+"."+below)
 		}
 	}
 	return spec.Tree{Root: root}
+}
+
+// name draws one of the names; those of the second list only where time may count.
+func (w *writer) name(label, names, timely string) string {
+	all := strings.Fields(names)
+	if !w.steady {
+		all = append(all, strings.Fields(timely)...)
+	}
+	return rapid.SampledFrom(all).Draw(w.t, label)
+}
+
+// leavesOf lists the paths of the leaves.
+func leavesOf(tree spec.Tree) (paths []string) {
+	var walk func(q *spec.Queue, path string)
+	walk = func(q *spec.Queue, path string) {
+		if len(q.Children) == 0 {
+			paths = append(paths, path)
+		}
+		for _, c := range q.Children {
+			walk(c, path+"."+c.Name)
+		}
+	}
+	walk(tree.Root, "root")
+	return paths
 }
 
 func (w *writer) queue(name string) *spec.Queue {
 	q := &spec.Queue{Name: name}
 	if !w.sometimes("no guarantee", 3) {
 		q.Guaranteed = w.gpus("guaranteed", 4)
+		if w.sometimes("cpu too", 6) {
+			q.Guaranteed = q.Guaranteed.Set("cpu", amount.Amount(rapid.Int64Range(0, 20).Draw(w.t, "cpu")*1000))
+		}
 	}
 	if w.sometimes("max", 3) {
 		q.Max = w.gpus("max", 10)
@@ -163,11 +259,16 @@ func (w *writer) queue(name string) *spec.Queue {
 			q.Max = q.Max.Set(amount.TypedGPU("H100"), amount.Amount(rapid.Int64Range(0, 8).Draw(w.t, "H100")*1000))
 		}
 	}
-	if w.sometimes("limit", 8) {
-		q.Limits = []spec.Limit{{Users: []string{"*"}, Max: w.gpus("limit", 6)}}
+	if w.sometimes("max of jobs", 8) {
+		q.MaxApps = rapid.Int64Range(1, 3).Draw(w.t, "jobs")
 	}
-	q.JobOrder = rapid.SampledFrom([]string{"", "fifo", "priority-fifo", "fair"}).Draw(w.t, "order")
+	if w.sometimes("limit", 6) {
+		q.Limits = w.limits()
+	}
+	q.Weight = rapid.SampledFrom([]int64{0, 0, 0, 1, 3}).Draw(w.t, "weight")
+	q.JobOrder = w.name("order", "fifo fifo priority-fifo fair shortest-first", "sjf-aged deadline-first slurm-multifactor")
 	q.StrictFIFO = w.sometimes("strict", 8)
+	q.ReserveAfter = rapid.SampledFrom([]spec.Duration{0, 0, 60 * spec.Second, -1}).Draw(w.t, "reserve after")
 	q.Preemption = rapid.SampledFrom([]spec.PreemptionPolicy{"", "", "", "fence", "disabled"}).Draw(w.t, "preemption")
 	q.MinRuntime = rapid.SampledFrom([]spec.Duration{0, 0, 0, 120 * spec.Second}).Draw(w.t, "min runtime")
 	q.IdleAfter = rapid.SampledFrom([]spec.Duration{0, 0, 40 * spec.Second, 100 * spec.Second}).Draw(w.t, "idle after")
@@ -176,20 +277,52 @@ func (w *writer) queue(name string) *spec.Queue {
 	return q
 }
 
+// limits bind each user, one user, a group, or all groups together.
+func (w *writer) limits() (list []spec.Limit) {
+	for range rapid.IntRange(1, 2).Draw(w.t, "limits") {
+		l := spec.Limit{Max: w.gpus("limit", 6)}
+		if w.sometimes("of jobs", 4) {
+			l.MaxApps = rapid.Int64Range(1, 2).Draw(w.t, "jobs")
+		}
+		switch rapid.IntRange(0, 3).Draw(w.t, "who") {
+		case 0:
+			l.Users = []string{"*"}
+		case 1:
+			l.Users = []string{"ann"}
+		case 2:
+			l.Groups = []string{"lab", "guests"}
+		case 3:
+			l.Groups = []string{"*"}
+		}
+		list = append(list, l)
+	}
+	return list
+}
+
 func (w *writer) newNode() ledger.Event {
 	w.made++
-	n := spec.Node{
-		Name:     fmt.Sprintf("n%02d", w.made),
-		Capacity: spec.GPUs(rapid.SampledFrom([]int64{4, 8, 8, 3, 0}).Draw(w.t, "gpus")).Set("cpu", amount.Amount(rapid.SampledFrom([]int64{16, 32, 6}).Draw(w.t, "cpu")*1000)),
-		GPUType:  rapid.SampledFrom(gpuTypes).Draw(w.t, "type"),
-	}
-	if zone := rapid.SampledFrom([]string{"1", "2", ""}).Draw(w.t, "zone"); zone != "" {
-		n.Labels = map[string]string{"zone": zone}
-	}
+	n := w.drawNode(fmt.Sprintf("n%02d", w.made))
 	w.nodes = append(w.nodes, n.Name)
-	w.specs[n.Name] = n
 	w.touched[n.Name] = true
 	return ledger.NodeAdded{Node: n}
+}
+
+func (w *writer) drawNode(name string) spec.Node {
+	n := spec.Node{
+		Name:     name,
+		Capacity: spec.GPUs(rapid.SampledFrom([]int64{4, 8, 8, 3, 0}).Draw(w.t, "gpus")).Set("cpu", amount.Amount(rapid.SampledFrom([]int64{16, 32, 6}).Draw(w.t, "cpu")*1000)),
+		GPUType:  rapid.SampledFrom(gpuTypes).Draw(w.t, "type"),
+		Labels:   map[string]string{},
+	}
+	if zone := rapid.SampledFrom([]string{"1", "2", ""}).Draw(w.t, "zone"); zone != "" {
+		n.Labels["zone"] = zone
+	}
+	if w.sometimes("spot", 5) {
+		n.Taints = []spec.Taint{{Key: "spot"}}
+	}
+	n.Unschedulable = w.sometimes("cordoned", 8)
+	w.specs[name] = n
+	return n
 }
 
 func (w *writer) newJob() ledger.Event {
@@ -198,18 +331,33 @@ func (w *writer) newJob() ledger.Event {
 
 func (w *writer) newJobIn(queue string, priority int64) ledger.Event {
 	w.made++
+	return w.submit(w.drawJob(fmt.Sprintf("j%02d", w.made), queue, priority))
+}
+
+func (w *writer) submit(j *spec.Job) ledger.Event {
+	w.jobs = append(w.jobs, j)
+	return ledger.JobSubmitted{Job: j}
+}
+
+func (w *writer) drawJob(id, queue string, priority int64) *spec.Job {
 	j := &spec.Job{
-		ID: fmt.Sprintf("j%02d", w.made), Submit: w.now, Queue: queue, Priority: priority,
+		ID: id, Submit: w.now, Queue: queue, Priority: priority,
 		User:     rapid.SampledFrom([]string{"ann", "bob"}).Draw(w.t, "user"),
 		Duration: rapid.SampledFrom([]spec.Duration{0, 0, 60 * spec.Second, 400 * spec.Second}).Draw(w.t, "duration"),
 		Notice:   rapid.SampledFrom([]spec.Duration{0, 0, 45 * spec.Second}).Draw(w.t, "notice"),
 	}
+	j.Groups = rapid.SampledFrom([][]string{nil, {"lab"}, {"guests", "lab"}, {"others"}}).Draw(w.t, "groups of the user")
 	j.NonPreemptible = w.sometimes("non-preemptible", 8)
-	for range rapid.SampledFrom([]int{1, 1, 1, 2}).Draw(w.t, "groups") {
+	j.NeverPreempts = w.sometimes("never preempts", 8)
+	j.CheckpointEvery = rapid.SampledFrom([]spec.Duration{0, 0, 60 * spec.Second}).Draw(w.t, "checkpoints")
+	j.RestartCost = rapid.SampledFrom([]spec.Duration{0, 0, 30 * spec.Second}).Draw(w.t, "restart cost")
+	if w.sometimes("deadline", 5) {
+		j.Deadline = w.now + 500*spec.Second
+	}
+	for range rapid.SampledFrom([]int{1, 1, 1, 2, 3}).Draw(w.t, "groups") {
 		j.Tasks = append(j.Tasks, w.group())
 	}
-	w.jobs = append(w.jobs, j)
-	return ledger.JobSubmitted{Job: j}
+	return j
 }
 
 func (w *writer) group() spec.TaskGroup {
@@ -226,9 +374,14 @@ func (w *writer) group() spec.TaskGroup {
 	if cpu := rapid.SampledFrom([]int64{0, 0, 1000, 4000}).Draw(w.t, "cpu"); cpu > 0 || milli == 0 {
 		g.Request = g.Request.Set("cpu", amount.Amount(max(1000, cpu)))
 	}
-	if w.sometimes("typed", 4) {
-		g.GPUTypes = []string{"H100"}
+	g.GPUTypes = rapid.SampledFrom([][]string{nil, nil, nil, {"H100"}, {"A100", "H100"}}).Draw(w.t, "types")
+	if w.sometimes("selects", 8) {
+		g.NodeSelector = map[string]string{"zone": "1"}
 	}
+	if w.sometimes("tolerates", 2) {
+		g.Tolerations = []spec.Toleration{{Key: "spot"}}
+	}
+	g.Leader = w.sometimes("leader", 8)
 	if w.sometimes("near", 4) {
 		g.Near = w.near()
 	}
@@ -252,187 +405,4 @@ func (w *writer) near() spec.Near {
 		n.Counts, n.Needs = nil, []spec.Term{of}
 	}
 	return n
-}
-
-func (w *writer) step() step {
-	w.touched = map[string]bool{}
-	s := step{wait: rapid.SampledFrom([]spec.Duration{0, 1, 9, 50, 130, 400}).Draw(w.t, "wait") * spec.Second}
-	w.now += s.wait
-	for range rapid.IntRange(1, 4).Draw(w.t, "events") {
-		if ev := w.event(); ev != nil {
-			s.events = append(s.events, ev)
-		}
-	}
-	s.events = commuting(s.events)
-	return s
-}
-
-// commuting leaves events of single tasks out where nodes fail or queues change in
-// the same instant: whether a task runs, and may be given up, can depend on which
-// comes first.
-func commuting(events []ledger.Event) []ledger.Event {
-	upheaval := slices.ContainsFunc(events, func(ev ledger.Event) bool {
-		switch ev.(type) {
-		case ledger.NodeRemoved, ledger.QueuesChanged:
-			return true
-		}
-		return false
-	})
-	return slices.DeleteFunc(events, func(ev ledger.Event) bool {
-		switch ev.(type) {
-		case ledger.TaskFinished, ledger.TaskLost, ledger.TaskReleased:
-			return upheaval
-		}
-		return false
-	})
-}
-
-// event draws one event; nil if what it wants to touch was touched already.
-func (w *writer) event() ledger.Event {
-	kind := rapid.SampledFrom(strings.Fields("submit submit submit submit finish task lose release priority saved fail add queues others use use use use break")).Draw(w.t, "event")
-	switch kind {
-	case "submit":
-		return w.newJob()
-	case "add":
-		return w.newNode()
-	case "fail":
-		if n, ok := pick(w, "node", w.nodes); ok {
-			return ledger.NodeRemoved{Name: n}
-		}
-		return nil
-	case "queues":
-		return w.newTree()
-	case "break":
-		if n, ok := pick(w, "node", w.nodes); ok {
-			return w.broken(n)
-		}
-		return nil
-	case "others":
-		if n, ok := pick(w, "node", w.nodes); ok {
-			return w.others(n)
-		}
-		return nil
-	}
-	j, ok := pick(w, "job", w.jobIDs())
-	if !ok {
-		return nil
-	}
-	task := int32(rapid.IntRange(0, 4).Draw(w.t, "task"))
-	switch kind {
-	case "finish":
-		return ledger.JobGone{ID: j}
-	case "task":
-		return ledger.TaskFinished{Job: j, Task: task}
-	case "lose":
-		return ledger.TaskLost{Job: j, Task: task}
-	case "release":
-		return ledger.TaskReleased{Job: j, Task: task}
-	case "saved":
-		return ledger.Saved{Job: j}
-	case "use":
-		return w.use(j, task)
-	}
-	return ledger.JobPriority{ID: j, Priority: rapid.Int64Range(0, 2).Draw(w.t, "new priority")}
-}
-
-// others use a node. GPUs are left out: which devices they are taken to hold depends on
-// which are free just then, and so on the order of the events of an instant.
-func (w *writer) others(node string) ledger.Event {
-	e := ledger.NodeUsed{Name: node, Used: spec.Resources{{Name: "cpu", Amount: amount.Amount(rapid.Int64Range(0, 8).Draw(w.t, "cpu") * 1000)}}}
-	e.Counts = map[string]int32{"s": rapid.Int32Range(0, 2).Draw(w.t, "count")}
-	if w.sometimes("they avoid", 2) {
-		e.Avoids = map[spec.Term]int32{{ID: "t", Topology: "zone"}: 1}
-	}
-	return e
-}
-
-// use is what is measured of a task: mostly that it has been idle for long.
-func (w *writer) use(job string, task int32) ledger.Event {
-	e := ledger.UseMeasured{Job: job, Task: task, At: w.now, Known: !w.sometimes("unknown", 8)}
-	e.Idle = rapid.SampledFrom([]spec.Duration{500, 500, 500, 60, 0}).Draw(w.t, "idle") * spec.Second
-	e.Watched = rapid.SampledFrom([]spec.Duration{500, 500, 500, 50, 0}).Draw(w.t, "watched") * spec.Second
-	return e
-}
-
-// broken is a node of which some GPUs have failed, or work again.
-func (w *writer) broken(name string) ledger.Event {
-	n := w.specs[name]
-	left := rapid.Int64Range(0, 8).Draw(w.t, "GPUs left")
-	if has, _ := n.Capacity.Get(amount.GPUName); amount.Amount(left*1000) < has {
-		n.Capacity = slices.Clone(n.Capacity).Set(amount.GPUName, amount.Amount(left*1000))
-	}
-	return ledger.NodeAdded{Node: n}
-}
-
-// newTree changes settings of the queues but not which there are.
-func (w *writer) newTree() ledger.Event {
-	if w.touched["queues"] {
-		return nil
-	}
-	w.touched["queues"] = true
-	old := w.leaves
-	tree := w.tree()
-	root := &spec.Queue{Name: "root", Parent: true}
-	for _, path := range old { // the old leaves, with new settings
-		parts := strings.Split(path, ".")[1:]
-		at := root
-		for _, p := range parts {
-			at = childOf(at, p, tree.Root)
-		}
-	}
-	w.leaves = old
-	return ledger.QueuesChanged{Tree: spec.Tree{Root: root}}
-}
-
-// childOf finds or makes a child, with the settings of any queue of that name.
-func childOf(q *spec.Queue, name string, from *spec.Queue) *spec.Queue {
-	for _, c := range q.Children {
-		if c.Name == name {
-			return c
-		}
-	}
-	c := &spec.Queue{Name: name}
-	if s := named(from, name); s != nil {
-		*c = *s
-		c.Children = nil
-	}
-	q.Children = append(q.Children, c)
-	return c
-}
-
-func named(q *spec.Queue, name string) *spec.Queue {
-	for _, c := range q.Children {
-		if c.Name == name {
-			return c
-		}
-		if s := named(c, name); s != nil {
-			return s
-		}
-	}
-	return nil
-}
-
-func (w *writer) jobIDs() (ids []string) {
-	for _, j := range w.jobs {
-		if j.Submit < w.now {
-			ids = append(ids, j.ID)
-		}
-	}
-	return ids
-}
-
-// pick draws one of the names that this step has not touched.
-func pick(w *writer, label string, names []string) (string, bool) {
-	var free []string
-	for _, n := range names {
-		if !w.touched[n] {
-			free = append(free, n)
-		}
-	}
-	if len(free) == 0 {
-		return "", false
-	}
-	n := rapid.SampledFrom(free).Draw(w.t, label)
-	w.touched[n] = true
-	return n, true
 }

@@ -316,6 +316,9 @@ func (t *Tree) Lookup(path string) (Q, bool) {
 	return q, ok
 }
 
+// Accounts is the number of accounts.
+func (t *Tree) Accounts() int { return len(t.kind) }
+
 // R is the number of resources in each row.
 func (t *Tree) R() int { return t.r }
 

@@ -3,6 +3,7 @@ package world
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -20,12 +21,13 @@ func (w *World) Digest() string {
 		if !nd.Present && nd.head == nil {
 			continue
 		}
-		fmt.Fprintf(&b, "node %s cordoned=%v free=%v dev=%v full=%d", nd.Name, nd.Cordoned, w.Free(n), w.Dev(n), w.full[n])
+		fmt.Fprintf(&b, "node %s cordoned=%v free=%s dev=%v full=%d", nd.Name, nd.Cordoned, w.amounts(w.Free(n), 0), w.Dev(n), w.full[n])
+		w.digestClass(&b, nd.Class)
 		if nd.ReservedFor != nil {
 			fmt.Fprintf(&b, " reserved=%s", nd.ReservedFor.Spec.ID)
 		}
 		if f := nd.foreign; f != nil {
-			fmt.Fprintf(&b, " others=%v,%x", f.list, f.devices)
+			fmt.Fprintf(&b, " others=%v,%x", f.Used, f.devices)
 			for _, id := range idsOf(f.Counts) {
 				fmt.Fprintf(&b, ",%s=%d", id, f.Counts[id])
 			}
@@ -39,7 +41,7 @@ func (w *World) Digest() string {
 		b.WriteByte('\n')
 	}
 	for _, j := range w.Jobs() {
-		fmt.Fprintf(&b, "job %s queue=%d placed=%d waiting=%d claiming=%d reserved=%d", j.Spec.ID, j.Queue, j.Placed, j.Waiting, j.Claiming, j.Reserved)
+		fmt.Fprintf(&b, "job %s queue=%s placed=%d waiting=%d claiming=%d reserved=%d", j.Spec.ID, w.Quota.Queues[j.Queue].Path, j.Placed, j.Waiting, j.Claiming, j.Reserved)
 		for i := range j.Groups {
 			g := &j.Groups[i]
 			fmt.Fprintf(&b, " %d/%d", g.Min, g.Size)
@@ -56,18 +58,14 @@ func (w *World) Digest() string {
 				}
 			}
 		}
-		if j.Refused != "" || j.Spec != j.Own || j.Only != nil {
-			fmt.Fprintf(&b, " refused=%q priority=%d", j.Refused, j.Spec.Priority)
-			if j.Only != nil {
-				fmt.Fprintf(&b, " only=%q", j.Only)
-			}
-		}
+		j.digestPast(&b)
 		b.WriteByte('\n')
 	}
 	for q := range w.Quota.Queues {
 		a := quota.Account(q)
 		running, _ := w.Quota.Apps(a)
-		fmt.Fprintf(&b, "queue %s used=%v guaranteed=%v apps=%d", w.Quota.Queues[q].Path, w.Quota.Used(a), w.Quota.Guaranteed(quota.Q(q)), running)
+		fmt.Fprintf(&b, "queue %s used=%s guaranteed=%s apps=%d", w.Quota.Queues[q].Path,
+			w.amounts(w.Quota.Used(a), 0), w.amounts(w.Quota.Guaranteed(quota.Q(q)), quota.Unset), running)
 		w.digestKept(&b, a)
 		for _, j := range w.pending[q] {
 			if j.Waiting > 0 {
@@ -80,16 +78,74 @@ func (w *World) Digest() string {
 	claims := slices.Clone(w.claims)
 	slices.SortFunc(claims, CompareJobs)
 	for _, j := range claims {
-		fmt.Fprintf(&b, "claim %s\n", j.Spec.ID)
+		fmt.Fprintf(&b, "claim %s until %d\n", j.Spec.ID, j.ClaimExpiry)
 	}
+	w.digestNotices(&b)
 	return b.String()
+}
+
+// amounts writes a row by name of its resources, without those that are as they would be
+// if nobody had heard of them.
+func (w *World) amounts(row []amount.Amount, unheard amount.Amount) string {
+	var parts []string
+	for d, a := range row {
+		if a != unheard {
+			parts = append(parts, fmt.Sprintf("%s:%d", w.Res.Name(amount.Dim(d)), a))
+		}
+	}
+	slices.Sort(parts)
+	return fmt.Sprint(parts)
+}
+
+// digestClass tells what tasks ask of a node beside room.
+func (w *World) digestClass(b *strings.Builder, id ClassID) {
+	c := &w.Classes[id]
+	fmt.Fprintf(b, " type=%q labels=%v taints=%v", c.GPUType, sortedPairs(c.Labels), c.Taints)
+}
+
+// digestPast tells what else is remembered of a job and counts.
+func (j *Job) digestPast(b *strings.Builder) {
+	fmt.Fprintf(b, " priority=%d judged=%q refused=%q", j.Spec.Priority, j.Judged, j.Refused)
+	if j.Only != nil {
+		fmt.Fprintf(b, " only=%q", j.Only)
+	}
+	fmt.Fprintf(b, " attempts=%d evicted=%d blocked=%d saved=%d kept-until=%d stayed=%d woke=%d",
+		j.Attempts, j.Evicted, j.Blocked, j.Checkpoint, j.ReservedUntil, j.Stayed, j.Woke)
+}
+
+// digestNotices tells who is to go, in order of (submit, id), and who has evicted whom.
+func (w *World) digestNotices(b *strings.Builder) {
+	list := slices.Clone(w.Notices)
+	slices.SortFunc(list, func(x, y Notice) int {
+		return cmp.Or(CompareJobs(x.Job, y.Job), cmp.Compare(firstOf(x.Tasks), firstOf(y.Tasks)))
+	})
+	for _, n := range list {
+		fmt.Fprintf(b, "notice %s for=%s until=%d saved=%v idle=%d missing=%d", n.Job.Spec.ID, n.For, n.Deadline, n.Saved, n.IdleAfter, n.Missing)
+		for _, t := range n.Tasks {
+			fmt.Fprintf(b, " %d", t.Index)
+		}
+		b.WriteByte('\n')
+	}
+	feuds := slices.SortedFunc(maps.Keys(w.feuds), func(x, y pair) int {
+		return cmp.Or(strings.Compare(x.by, y.by), strings.Compare(x.of, y.of))
+	})
+	for _, p := range feuds {
+		fmt.Fprintf(b, "feud %s evicted %s\n", p.by, p.of)
+	}
+}
+
+func firstOf(tasks []*Task) int32 {
+	if len(tasks) == 0 {
+		return -1
+	}
+	return tasks[0].Index
 }
 
 // digestKept tells what is kept in an account, if anything is.
 func (w *World) digestKept(b *strings.Builder, a quota.Account) {
 	for d := range w.r {
 		if kept := w.Quota.Kept(a, amount.Dim(d)); kept != 0 {
-			fmt.Fprintf(b, " kept%d=%d", d, kept)
+			fmt.Fprintf(b, " kept %s=%d", w.Res.Name(amount.Dim(d)), kept)
 		}
 	}
 	if n := w.Quota.KeptApps(a); n != 0 {

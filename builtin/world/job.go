@@ -209,12 +209,14 @@ func (j *Job) appendTasks(from int) {
 	}
 }
 
-// signature tells which jobs ask for the same: equal groups in equal order.
+// signature tells which jobs ask for the same: equal groups in equal order. Tasks that
+// were given up don't count in it: it stays the same when they are, and when they come
+// back.
 func signature(j *Job) string {
 	b := make([]byte, 0, 16*len(j.Groups))
 	for i := range j.Groups {
 		g := &j.Groups[i]
-		for _, v := range []int32{int32(g.Shape), g.Min, g.Size} {
+		for _, v := range []int32{int32(g.Shape), g.Min - g.Released, g.Size} {
 			b = append(b, byte(v), byte(v>>8), byte(v>>16), byte(v>>24))
 		}
 		b = g.near.key(b)

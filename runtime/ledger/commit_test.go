@@ -184,7 +184,7 @@ func TestAPreemptorAndItsVictimsAreOneUnit(t *testing.T) {
 }
 
 // harmless is an event that makes the ledger verify a plan and changes nothing.
-var harmless = ledger.Saved{Job: "v"}
+var harmless = ledger.JobPriority{ID: "v"} // as it was
 
 func TestAPlanThatNothingTouchedIsTakenAsIfNothingHadCome(t *testing.T) {
 	for name, make := range map[string]func() *pool{
