@@ -255,6 +255,7 @@ func (k *cluster) queues(t *testing.T) {
 			return nil
 		})
 	})
+	s.Report(nil) // it leads
 	k.queue(t, "llm", `{parent: research, guaranteed: {nvidia.com/gpu: 4}}`)
 	k.shows(t, "queues", "llm", map[string]any{"State": "Refused"})
 	k.queue(t, "research", `{guaranteed: {nvidia.com/gpu: 4}, max: {nvidia.com/gpu: 8}}`)

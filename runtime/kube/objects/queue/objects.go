@@ -68,8 +68,10 @@ func NewObjects(o ObjectsOptions) (*Objects, error) {
 	if _, err := s.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc: func(any) { s.wake() },
 		UpdateFunc: func(before, now any) {
-			if generation(before) != generation(now) { // not our own status
+			if changed(before, now) {
 				s.wake()
+			} else { // its status, by us or by whoever leads
+				s.status.seen(now)
 			}
 		},
 		DeleteFunc: func(any) { s.wake() },
@@ -77,18 +79,20 @@ func NewObjects(o ObjectsOptions) (*Objects, error) {
 		return nil, err
 	}
 	s.status = newStatusWriter(o.Client.Resource(api.Queues), s.clock, o.Every, o.Failed)
+	s.status.leaderless = func() bool { return s.tree() == nil }
 	return s, nil
 }
 
-func generation(o any) int64 {
-	if u, ok := o.(*unstructured.Unstructured); ok {
-		return u.GetGeneration()
-	}
-	return -1
+// changed says whether an object has another spec, or is another one of its name.
+func changed(before, now any) bool {
+	a, okA := before.(*unstructured.Unstructured)
+	b, okB := now.(*unstructured.Unstructured)
+	return !okA || !okB || a.GetGeneration() != b.GetGeneration() || a.GetUID() != b.GetUID()
 }
 
 // Report says what the queues have, by their paths; it never blocks. What has changed is
-// written, each object at most every few seconds.
+// written, each object at most every few seconds. Only the replica that leads may report:
+// from then on this one writes the status of the objects, which all others leave alone.
 func (s *Objects) Report(use map[string]Use) { s.status.report(use) }
 
 // Watch hands on the tree of the objects whenever that changes.

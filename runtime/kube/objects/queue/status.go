@@ -9,6 +9,8 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/dynamic"
 
 	"github.com/musterhq/muster/builtin/amount"
@@ -34,7 +36,9 @@ type acceptance struct {
 }
 
 // statusWriter writes the status of Queue objects: what was accepted at once, what is
-// used every few seconds, and nothing that is there already.
+// used every few seconds, and nothing that is there already. It is silent in a replica
+// that stands by: that one doesn't know what is used, nor what jobs are in the way of. Where
+// no tree holds nobody can lead, and each replica says what is wrong.
 type statusWriter struct {
 	client dynamic.ResourceInterface
 	clock  clock.Clock
@@ -45,14 +49,16 @@ type statusWriter struct {
 	mu    sync.Mutex
 	rows  map[string]*row // by the object's name
 	use   map[string]Use  // by path
-	dirty bool            // use was not looked at yet
+	leads bool            // something was reported
+
+	leaderless func() bool
 }
 
 // row is one object's status.
 type row struct {
 	object  *api.Queue // as it was read
 	said    acceptance
-	written api.QueueStatus // what the API server has
+	written api.QueueStatus // what the API server has, as far as was heard
 	then    int64           // earliest time of the next write for what is used
 	urgent  bool            // the condition has changed
 }
@@ -70,7 +76,7 @@ func (w *statusWriter) wake() {
 
 func (w *statusWriter) report(use map[string]Use) {
 	w.mu.Lock()
-	w.use, w.dirty = use, true
+	w.use, w.leads = use, true
 	w.mu.Unlock()
 	w.wake()
 }
@@ -87,6 +93,28 @@ func (w *statusWriter) accept(q *api.Queue, a acceptance) {
 	r.object, r.said = q, a
 	w.mu.Unlock()
 	w.wake()
+}
+
+// seen takes in what the API server has: another replica may have written it.
+func (w *statusWriter) seen(o any) {
+	u, ok := o.(*unstructured.Unstructured)
+	q := &api.Queue{}
+	if !ok || runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, q) != nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if r := w.rows[q.Name]; r != nil && r.object.UID == q.UID {
+		r.written = q.Status
+	}
+}
+
+// silent says that another replica writes, or is going to.
+func (w *statusWriter) silent() bool {
+	w.mu.Lock()
+	leads := w.leads
+	w.mu.Unlock()
+	return !leads && !w.leaderless()
 }
 
 // forget drops the objects that are gone.
@@ -114,6 +142,9 @@ func (w *statusWriter) run(ctx context.Context) {
 
 // flush writes all that is due, and returns when the next is, 0 for not before a wake.
 func (w *statusWriter) flush(ctx context.Context) (next int64) {
+	if w.silent() {
+		return 0
+	}
 	w.mu.Lock()
 	names := slices.Sorted(maps.Keys(w.rows))
 	w.mu.Unlock()

@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
@@ -384,6 +385,7 @@ func TestQueueObjectsMakeATreeAndAreToldWhatBecameOfThem(t *testing.T) {
 		t.Fatal(err)
 	}
 	watch(t, s, l.apply)
+	s.Report(nil) // it leads
 	eventually(t, "that there is none", func() bool {
 		err := s.Ready()
 		return err != nil && strings.Contains(err.Error(), "there are no Queue objects; create one")
@@ -426,6 +428,7 @@ func TestADeletedQueueHoldsUntilItsJobsAreGoneAndKeepsNobodyElseWaiting(t *testi
 		t.Fatal(err)
 	}
 	watch(t, s, l.apply)
+	s.Report(nil) // it leads
 	eventually(t, "three queues", func() bool { return l.String() == "root; root.parent; root.parent.busy; root.parent.idle" }, l)
 	l.use("root.parent.busy", true)
 	for _, name := range []string{"parent", "busy", "idle"} {
@@ -458,6 +461,7 @@ func TestWhatIsUsedIsWrittenOnChangeAndNotMoreOftenThanAllowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	watch(t, s, l.apply)
+	s.Report(nil) // it leads
 	eventually(t, "the condition, at the second try", func() bool { return q.accepted("team") == "True Applied 1" })
 	if failed.Load() != 1 {
 		t.Errorf("%d failures were told", failed.Load())
@@ -498,4 +502,75 @@ func TestWhatIsUsedIsWrittenOnChangeAndNotMoreOftenThanAllowed(t *testing.T) {
 		st := q.status("team")
 		return len(st.Used) == 0 && *st.RunningJobs == 0 && st.GPUs.Used == "0"
 	})
+}
+
+func TestAReplicaThatStandsByLeavesTheStatusToTheOneThatLeads(t *testing.T) {
+	q := newQueues(t)
+	q.put("team", `{guaranteed: {nvidia.com/gpu: 8}}`)
+	replica := func() (*Objects, *loop) {
+		l := &loop{}
+		s, err := NewObjects(ObjectsOptions{Client: q, Every: time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		watch(t, s, l.apply)
+		eventually(t, "a tree", func() bool { return s.Ready() == nil })
+		return s, l
+	}
+	use := func(n int64) map[string]Use { return map[string]Use{"root.team": {Used: spec.GPUs(n), Running: n}} }
+
+	leader, l := replica()
+	leader.Report(use(0))
+	eventually(t, "that nothing is used", func() bool { return q.running("team") == 0 })
+	standby, _ := replica()
+	leader.Report(use(4))
+	eventually(t, "what is used then", func() bool { return q.running("team") == 4 })
+	before := q.patches()
+	standby.status.flush(t.Context())
+	if n := q.patches() - before; n != 0 {
+		t.Errorf("the replica that stands by has written %d times; %d jobs run by the status", n, q.running("team"))
+	}
+	l.use("root.team.none", true) // the leader can't apply what is changed, the other could
+	q.put("team", `{guaranteed: {nvidia.com/gpu: 9}}`)
+	eventually(t, "that jobs are in the way", func() bool { return q.accepted("team") == "False InUse 2" })
+	eventually(t, "both to have seen it", func() bool { return !standby.status.idle("team", 2) })
+	standby.status.flush(t.Context())
+	if got := q.accepted("team"); got != "False InUse 2" {
+		t.Errorf("the replica that stands by says %s", got)
+	}
+
+	// It comes to lead, and nothing is used, as when it had read the object first.
+	eventually(t, "what is used after all", func() bool {
+		standby.Report(use(0)) // every few seconds
+		return q.running("team") == 0 && q.accepted("team") == "True Applied 2"
+	})
+	if got := q.status("team").GPUs.Used; got != "0" {
+		t.Errorf("the status says that %s GPUs are used", got)
+	}
+}
+
+// idle says that nothing was said of a generation of an object.
+func (w *statusWriter) idle(name string, generation int64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := w.rows[name]
+	return r == nil || r.object.Generation != generation
+}
+
+func TestAQueueThatWasReplacedWhileTheWatchWasBrokenIsReadAnew(t *testing.T) {
+	version := func(uid string, generation int64) *unstructured.Unstructured {
+		u := &unstructured.Unstructured{}
+		u.SetUID(types.UID(uid))
+		u.SetGeneration(generation)
+		return u
+	}
+	before := version("1", 1)
+	for _, c := range []struct {
+		now  *unstructured.Unstructured
+		want bool
+	}{{version("1", 1), false}, {version("1", 2), true}, {version("2", 1), true}} {
+		if got := changed(before, c.now); got != c.want {
+			t.Errorf("UID %s, generation %d: %v", c.now.GetUID(), c.now.GetGeneration(), got)
+		}
+	}
 }
