@@ -158,19 +158,34 @@ func (s *Session) Apply(r *wire.NodeReport) (Verdict, error) {
 	if n.session != s {
 		return Over, nil
 	}
-	inOrder := r.GetSeq() == s.seq+1 && (s.seq == 0 || r.GetBootId() == n.boot)
+	now := s.table.o.Clock.Now()
+	jumped := n.jumped(now, s.table.sink)
+	inOrder := !jumped && r.GetSeq() == s.seq+1 && (s.seq == 0 || r.GetBootId() == n.boot)
 	s.seq = r.GetSeq()
 	if !r.GetFull() && (!s.full || !inOrder) {
 		s.full = false
 		return Gap, nil
 	}
-	if err := n.take(&s.table.names, r, s.table.o.Clock.Now()); err != nil {
+	if err := n.take(&s.table.names, r, now); err != nil {
 		return Taken, err
 	}
 	s.full = true
 	n.tellUses(s.table.sink, s.table.o.Refresh)
 	n.tellHealth(s.table.sink)
 	return Taken, nil
+}
+
+// jumped says that the time since the last report can't be what passed: the clock was set, or
+// we were stopped. By what was known then pods would have been idle ever since, or for ever;
+// so all of it is unknown.
+func (n *nodeState) jumped(now spec.Time, sink Sink) bool {
+	if !n.heard || n.stale || now >= n.at && now-n.at <= silentIntervals*n.interval {
+		return false
+	}
+	n.at = now
+	n.lose(sink)
+	n.told = nil // what was told of the future is news again
+	return true
 }
 
 // take replaces the state by a full report, or changes it by another.
