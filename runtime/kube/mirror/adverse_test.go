@@ -2,6 +2,7 @@ package mirror_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -218,6 +219,42 @@ func TestAPodThatGrowsInPlaceTakesMoreOfItsNode(t *testing.T) {
 			}
 			c.change(c.pods[p.UID], cpu("2"))
 			c.expect("p q")
+		})
+	}
+}
+
+// What a leader has seen whole runs on when a member dies; so it does under the next leader,
+// who finds the same as of a gang that was never bound whole.
+func TestARestartDoesNotTakeOffAGangThatLacksAMemberForAWhile(t *testing.T) {
+	for name, when := range map[string]func(c *cluster, die, replace func()){
+		"dead and replaced before":       func(c *cluster, die, replace func()) { die(); replace(); c.settle(); c.crash() },
+		"dead before, replaced after it": func(c *cluster, die, replace func()) { die(); c.settle(); c.crash(); replace() },
+		"dead and replaced after it":     func(c *cluster, die, replace func()) { c.crash(); die(); replace() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t)
+			c.group("g", 3)
+			c.nodes(3, 1)
+			c.begin()
+			for i := range 3 {
+				c.member("g", fmt.Sprint("m", i), 1, owned("Job", "j"))
+			}
+			c.expect("m0 m1 m2")
+			c.pass(5 * time.Minute)
+			when(c, func() {
+				for _, p := range c.pods {
+					if p.Name == "m1" {
+						node := p.Spec.NodeName
+						c.m.NodeDeleted(node)
+						c.machines = slices.DeleteFunc(c.machines, func(n *corev1.Node) bool { return n.Name == node })
+						c.delete(p)
+					}
+				}
+			}, func() { c.member("g", "m3", 1, owned("Job", "j")) })
+			c.pass(5 * time.Minute)
+			c.expect("m0 m2")
+			c.node("n9", 1)
+			c.expect("m0 m2 m3")
 		})
 	}
 }

@@ -238,6 +238,9 @@ func (c *cluster) bind(job string, b act.Bind) {
 	p = p.DeepCopy()
 	p.Spec.NodeName = b.Node
 	p.Status.Phase = corev1.PodRunning
+	p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{
+		Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(c.now),
+	})
 	c.pods[p.UID] = p
 	c.m.Bound(job, b.Task, b.Pod, b.Node)
 	c.m.PodChanged(p)

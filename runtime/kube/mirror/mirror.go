@@ -274,9 +274,21 @@ func (m *Mirror) Begin(intended []act.Unit) {
 		m.noticed[p] = m.o.Now()
 	}
 	m.ask()
+	m.inherit()
 	m.flush()
 	m.resume(intended)
 	m.send()
+}
+
+// inherit takes for started what a former leader has seen whole: such a gang runs on when
+// a member dies, and must do so under us.
+func (m *Mirror) inherit() {
+	for _, j := range m.jobs { //muster:anyorder each for itself
+		if len(j.pods) > 0 {
+			m.inform(j)
+			j.started = m.wasWhole(j)
+		}
+	}
 }
 
 // ask has the queue of each job asked for, so that those that are to be created can be

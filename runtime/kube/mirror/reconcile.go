@@ -3,6 +3,7 @@ package mirror
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"time"
@@ -165,7 +166,7 @@ func (m *Mirror) inform(j *job) {
 // renew has a gang that holds nothing any more start from nothing: places are held for
 // its declared pods again.
 func (j *job) renew() {
-	if slices.ContainsFunc(j.slots, func(s *slot) bool { return s.state.holds() || s.pod != nil && s.pod.node() != "" }) {
+	if j.bound() > 0 || slices.ContainsFunc(j.slots, func(s *slot) bool { return s.state.holds() }) {
 		return
 	}
 	j.begun, j.started = time.Time{}, false
@@ -608,6 +609,35 @@ func (m *Mirror) watch(j *job) {
 	case j.partial.IsZero():
 		j.partial = m.o.Now()
 	}
+}
+
+// replacement is how much later than the first bind of its gang a pod is made at least that
+// replaces another: the API's times have seconds.
+const replacement = time.Second
+
+// wasWhole says whether a gang of which some pods are bound was whole once. Its first pod
+// is bound when all are there: one that waits and was made later replaces another. Where
+// places are held for pods that are declared, they may also just have come late.
+func (m *Mirror) wasWhole(j *job) bool {
+	began, waits := spec.Time(math.MaxInt64), []*pod(nil)
+	declared := slices.ContainsFunc(j.info.Groups, func(g groups.Group) bool { return g.Request != nil })
+	for p := range j.pods { //muster:anyorder the least of them, and all
+		switch {
+		case p.over():
+		case p.node() != "":
+			began = min(began, m.since(p))
+		default:
+			waits = append(waits, p)
+		}
+	}
+	if began == math.MaxInt64 || declared && len(waits) == 0 {
+		return false
+	}
+	late := began + int64(replacement)
+	if declared {
+		late += int64(m.placeholderTime(j))
+	}
+	return !slices.ContainsFunc(waits, func(p *pod) bool { return nanos(p.obj.CreationTimestamp.Time) <= late })
 }
 
 // tellAll says why the job's pods wait, to those that were not told so yet.
