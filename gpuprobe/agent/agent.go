@@ -50,6 +50,7 @@ type Agent struct {
 	assignments  assignments
 	sources      sources
 	counts       Counts
+	untold       uint64 // uses that there were too many of, in all States
 
 	sweep     uint64    // the one that runs, or the last
 	running   bool      // a sweep is under way

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/musterhq/muster/gpuprobe/bpf"
+	"github.com/musterhq/muster/gpuprobe/cgroup"
 	"github.com/musterhq/muster/gpuprobe/nvml"
 	"github.com/musterhq/muster/gpuprobe/wire"
 )
@@ -380,6 +381,36 @@ func TestMoreProcessesThanThereIsRoomForAreDropped(t *testing.T) {
 	s := n.run()
 	if len(s.Uses) != 10 || s.Counts.Dropped != 15 {
 		t.Fatalf("%d uses, %+v", len(s.Uses), s.Counts)
+	}
+}
+
+// A leader takes no report of more uses than 4,096: then nothing of the node would be known.
+func TestPodsAreToldOfBeforeTheRestWhereThereAreTooMany(t *testing.T) {
+	n := newNode(t, 2, nil)
+	for gpu := range 2 {
+		use := map[uint32]int{}
+		for i := range 3000 {
+			pid := uint32(i + 1)
+			n.who.set(pid, fmt.Sprintf("pod-%04d", i), 1)
+			if i >= 100 {
+				n.who.mu.Lock()
+				n.who.of[pid] = cgroup.Owner{Path: fmt.Sprintf("/slurm/%d", i), Start: 1}
+				n.who.mu.Unlock()
+			}
+			use[pid] = 1
+		}
+		n.put(gpu, use)
+	}
+	s := n.run()
+	if len(s.Uses) != 200 || s.Counts.Dropped != 5800 || s.Uses[0].Owner != "pod-0000" {
+		t.Fatalf("%d uses, %+v", len(s.Uses), s.Counts)
+	}
+	many := &State{}
+	for i := range 3 * maxUses {
+		many.Uses = append(many.Uses, Use{Owner: fmt.Sprintf("pod-%05d", i/3), GPU: fmt.Sprint(i % 3)})
+	}
+	if dropped := many.bound(); len(many.Uses) != maxUses/3*3 || dropped != uint64(3*maxUses-len(many.Uses)) {
+		t.Fatalf("all of a pod or none: %d uses, %d dropped", len(many.Uses), dropped)
 	}
 }
 

@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -31,10 +32,32 @@ func (a *Agent) publish(now time.Time, edge bool) {
 	slices.SortFunc(st.Uses, func(x, y Use) int {
 		return cmp.Or(cmp.Compare(x.Owner, y.Owner), cmp.Compare(x.GPU, y.GPU))
 	})
+	a.untold += st.bound()
+	st.Counts.Dropped += a.untold
 	a.state.Store(st)
 	if st.Sweep > 0 {
 		a.c.Sink(st)
 	}
+}
+
+// maxUses that are told: the scheduler refuses a report of many more as a whole.
+const maxUses = 2048
+
+// bound drops uses where there are too many, those of no pod first, and all of an owner or
+// none: of what is not told the scheduler knows nothing. It returns how many.
+func (s *State) bound() (dropped uint64) {
+	all := len(s.Uses)
+	if all <= maxUses {
+		return 0
+	}
+	outside := func(u Use) bool { return strings.HasPrefix(u.Owner, "host:") }
+	s.Uses = slices.DeleteFunc(s.Uses, outside)
+	keep := min(len(s.Uses), maxUses)
+	for keep > 0 && keep < len(s.Uses) && s.Uses[keep-1].Owner == s.Uses[keep].Owner {
+		keep--
+	}
+	s.Uses = s.Uses[:keep]
+	return uint64(all - keep)
 }
 
 // finished sweeps.

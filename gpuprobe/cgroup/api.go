@@ -3,6 +3,13 @@
 // pods. It asks no API server.
 package cgroup
 
+import (
+	"fmt"
+	"hash/fnv"
+	"io"
+	"strings"
+)
+
 // Finder tells the owner of a process. Files is the usual one.
 type Finder interface {
 	// Owner of a live process. A pid that was used before by another process is looked
@@ -28,10 +35,21 @@ type Owner struct {
 	Start uint64
 }
 
-// Name is the pod's UID, or "host:" and the path.
+// maxName bounds a name in bytes: a report with a longer one is refused as a whole, and who
+// may make a cgroup can make its path as long as they like.
+const maxName = 200
+
+// Name is the pod's UID, or "host:" and the path. Of a path that is too long it has the
+// beginning, and a hash of all.
 func (o Owner) Name() string {
 	if o.Pod != "" {
 		return o.Pod
 	}
-	return "host:" + o.Path
+	if name := "host:" + o.Path; len(name) <= maxName {
+		return name
+	}
+	h := fnv.New64a()
+	_, _ = io.WriteString(h, o.Path) // it does not fail
+	const digits = len("…") + 16
+	return fmt.Sprintf("%s…%016x", strings.ToValidUTF8(("host:" + o.Path)[:maxName-digits], ""), h.Sum64())
 }

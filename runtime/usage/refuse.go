@@ -17,6 +17,7 @@ const (
 	MaxUses    = 4096
 	MaxSources = 16
 	MaxText    = 256 // bytes of a name, UUID or reason
+	MaxOwner   = 512 // bytes of an owner, which may be "pod:", a namespace and a pod's name of 253
 	MaxDetail  = 1024
 	maxAge     = 10 * 365 * 24 * 3600 * spec.Second // of idleness and watching
 )
@@ -84,11 +85,11 @@ func (c *checker) text(field, s string, limit int) {
 	}
 }
 
-func (c *checker) named(field, s string) {
+func (c *checker) named(field, s string, limit int) {
 	if s == "" {
 		c.wrong("no-name", "%s is empty", field)
 	}
-	c.text(field, s, MaxText)
+	c.text(field, s, limit)
 }
 
 func (c *checker) permille(field string, v *uint32) {
@@ -104,7 +105,7 @@ func (c *checker) age(field string, ms uint64) {
 }
 
 func (c *checker) source(s *wire.Source) {
-	c.named("source.name", s.GetName())
+	c.named("source.name", s.GetName(), MaxText)
 	c.text("source.reason", s.GetReason(), MaxText)
 	c.text("source.detail", s.GetDetail(), MaxDetail)
 }
@@ -114,7 +115,7 @@ func (c *checker) gpu(g *wire.Gpu) {
 		c.wrong("no-name", "a GPU that is nothing")
 		return
 	}
-	c.named("gpu.uuid", g.GetUuid())
+	c.named("gpu.uuid", g.GetUuid(), MaxText)
 	c.permille("gpu.busy", g.Busy)
 	c.permille("gpu.sm", g.Sm)
 	for _, s := range []string{g.GetHealthReason(), g.GetParent(), g.GetProduct(), g.GetClique()} {
@@ -127,8 +128,8 @@ func (c *checker) use(u *wire.Use) {
 		c.wrong("no-name", "a use that is nothing")
 		return
 	}
-	c.named("use.owner", u.GetOwner())
-	c.named("use.gpu", u.GetGpu())
+	c.named("use.owner", u.GetOwner(), MaxOwner)
+	c.named("use.gpu", u.GetGpu(), MaxText)
 	c.permille("use.busy", u.Busy)
 	c.age("use.idle_ms", u.GetIdleMs())
 	c.age("use.watched_ms", u.GetWatchedMs())

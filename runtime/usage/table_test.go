@@ -403,6 +403,22 @@ func TestMalformedReportsAreRefusedAndChangeNothing(t *testing.T) {
 	}
 }
 
+// Whoever may name a pod must not make its node unknown by that.
+func TestThePodWithTheLongestNameIsTakenIn(t *testing.T) {
+	b := newBench(t)
+	namespace, pod := strings.Repeat("n", 63), strings.Repeat("p", 253)
+	u := use("pod:"+namespace+"/"+pod, 0, 0, 20, 20)
+	u.Namespace, u.Pod = namespace, pod
+	b.send(true, u)
+	if p := b.last[pod]; !p.Known || p.Namespace != namespace {
+		t.Errorf("%+v", p)
+	}
+	b.seq++
+	if _, err := b.session.Apply(report(b.seq, false, use(strings.Repeat("x", usage.MaxOwner+1), 0, 0, 0, 0))); err == nil {
+		t.Error("there is no end")
+	}
+}
+
 func TestManySmallReportsDoNotAddUpToMoreThanTheLimits(t *testing.T) {
 	b := newBench(t)
 	b.send(true)
