@@ -259,6 +259,39 @@ func TestARestartDoesNotTakeOffAGangThatLacksAMemberForAWhile(t *testing.T) {
 	}
 }
 
+// claims counts how often it is asked for one.
+type claims struct {
+	nothing
+	asked int
+}
+
+func (o *claims) Claim(string, string) *corev1.PersistentVolumeClaim { o.asked++; return nil }
+
+func TestAFloodOfObjectsIsReadOnceAFlush(t *testing.T) {
+	c := newCluster(t)
+	objs := &claims{}
+	c.objects = objs
+	c.restart(c.tree)
+	c.begin()
+	const waiting = 50
+	for i := range waiting {
+		c.pod(fmt.Sprint("p", i), 1, func(p *corev1.Pod) {
+			p.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{
+				PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: p.Name},
+			}}}
+		})
+	}
+	c.settle()
+	before := objs.asked
+	for range 100 {
+		c.m.ObjectsChanged()
+	}
+	c.settle()
+	if n := objs.asked - before; n < waiting || n > 4*waiting {
+		t.Errorf("claims were asked for %d times by %d pods", n, waiting)
+	}
+}
+
 func TestAVictimThatCannotBeEvictedIsNotAskedForAgainAndAgain(t *testing.T) {
 	c := newCluster(t, queue("a", 1, 0), queue("b", 0, 0))
 	c.nodes(1, 1)

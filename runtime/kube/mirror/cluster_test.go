@@ -48,6 +48,7 @@ type cluster struct {
 	deleted func(*corev1.Pod)
 	refused []string
 	groups  groups.Table
+	objects pods.Objects
 	making  map[string]bool // queues that are being made
 	asked   int             // how often it was said that all jobs have asked for theirs
 
@@ -88,7 +89,7 @@ func queue(name string, guaranteed, most int64) *spec.Queue {
 
 func newCluster(t testing.TB, queues ...*spec.Queue) *cluster {
 	t.Helper()
-	c := &cluster{t: t, now: time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC), pods: map[types.UID]*corev1.Pod{}, failing: map[string]error{}}
+	c := &cluster{t: t, now: time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC), pods: map[types.UID]*corev1.Pod{}, failing: map[string]error{}, objects: nothing{}}
 	if len(queues) == 0 {
 		queues = []*spec.Queue{queue("a", 0, 0)}
 	}
@@ -129,7 +130,7 @@ func (c *cluster) restart(tree spec.Tree) {
 		Post:       func(evs ...ledger.Event) uint64 { return c.l.Post(evs...) },
 		Applied:    func() uint64 { return c.l.Applied() },
 		Do:         c.do,
-		Objects:    nothing{}, Groups: &c.groups,
+		Objects:    c.objects, Groups: &c.groups,
 		Queue: func(i groups.Info, _ string) (string, *pods.Problem) {
 			if i.Queue == "nowhere" {
 				return "", &pods.Problem{Code: "no-queue", Text: "queue nowhere is not there", Fatal: true}

@@ -105,22 +105,23 @@ type Mirror struct {
 	o     Options
 	terms *pods.Terms
 
-	mu      sync.Mutex
-	begun   bool
-	pods    map[types.UID]*pod
-	names   map[types.NamespacedName]*pod // the newest of each name
-	jobs    map[string]*job
-	nodes   map[string]*node
-	dirty   map[*job]bool
-	stale   map[*node]bool // nodes to look at
-	waiting map[*pod]bool  // pods that wait for another object
-	refers  map[groups.Key]map[*pod]bool
-	version uint64   // of the terms that were counted last
-	renamed bool     // a namespace has come, gone or changed
-	called  bool     // nodes have other names
-	perNode []string // labels that name nodes
-	out     batch
-	knock   chan struct{}
+	mu       sync.Mutex
+	begun    bool
+	pods     map[types.UID]*pod
+	names    map[types.NamespacedName]*pod // the newest of each name
+	jobs     map[string]*job
+	nodes    map[string]*node
+	dirty    map[*job]bool
+	stale    map[*node]bool // nodes to look at
+	waiting  map[*pod]bool  // pods that wait for another object
+	refers   map[groups.Key]map[*pod]bool
+	version  uint64   // of the terms that were counted last
+	renamed  bool     // a namespace has come, gone or changed
+	referred bool     // something that pods refer to has
+	called   bool     // nodes have other names
+	perNode  []string // labels that name nodes
+	out      batch
+	knock    chan struct{}
 
 	measured map[*pod]bool      // pods whose use is to be posted
 	health   map[string]*health // by node; of nodes where some GPU can't be used
@@ -205,6 +206,7 @@ func (m *Mirror) Flush() {
 
 func (m *Mirror) flush() {
 	m.readByName()
+	m.readWaiting()
 	m.recount()
 	m.reconcileNodes()
 	for _, j := range sortedKeys(m.dirty, func(j *job) string { return j.id }) {

@@ -225,7 +225,7 @@ func (m *Mirror) NamespacesChanged() {
 	m.renamed = true
 	m.mu.Unlock()
 	m.ObjectsChanged()
-	m.wake()
+
 }
 
 // QueuesChanged says that queues have other names or rules: jobs may have another one.
@@ -276,14 +276,26 @@ func (m *Mirror) Unbound() (list []types.UID) {
 }
 
 // ObjectsChanged says that something pods refer to (a claim, a volume, a PodGroup, a
-// namespace) came, changed or went: those that wait for such are read again.
+// namespace) came, changed or went: those that wait for such are read again by the next
+// flush. Thousands of claims come at once, for thousands of pods.
 func (m *Mirror) ObjectsChanged() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.begun {
+	m.referred = true
+	m.wake()
+}
+
+// readWaiting reads the pods again that wait for objects, if some have changed.
+func (m *Mirror) readWaiting() {
+	if !m.referred {
 		return
 	}
+	m.referred = false
 	for _, p := range sortedKeys(m.waiting, func(p *pod) string { return string(p.obj.UID) }) {
+		if p.node() != "" || p.over() {
+			delete(m.waiting, p)
+			continue
+		}
 		m.read(p)
 		m.settlePod(p)
 	}
