@@ -211,7 +211,7 @@ func TestEveryGPUIsACellAndWhatIsWrongIsListed(t *testing.T) {
 func TestWithoutProbesThePageSaysThatNothingIsKnown(t *testing.T) {
 	ctx := browse(t, servetest.Busy(t, view.Options{}), nil)
 	becomes(t, ctx, `document.querySelector('#strip').innerText.includes('no node has a probe')`)
-	if value[bool](t, ctx, `document.querySelectorAll('.bar .busy, .bar .unmeasured, path.real, .probed:not([hidden])').length > 0`) {
+	if value[bool](t, ctx, `[...document.querySelectorAll('.bar .busy, .bar .unmeasured, path.real, .probed')].some(e => e.checkVisibility())`) {
 		t.Error("something that nobody measured is drawn")
 	}
 }
@@ -297,6 +297,48 @@ func TestTwoHundredQueuesAreFoldedAndFound(t *testing.T) {
 	becomes(t, ctx, `document.querySelectorAll('[data-queue]').length === 30`)
 	do(t, ctx, chromedp.SendKeys("#filter", "org-11.team-3"))
 	becomes(t, ctx, `document.querySelectorAll('[data-queue]').length === 1`)
+}
+
+// Every user may have a queue of their own, side by side.
+func TestOfThousandsOfQueuesTheFirstAreDrawnAndMoreWhenAskedFor(t *testing.T) {
+	root := &spec.Queue{Name: "root", Parent: true}
+	for u := range 2500 {
+		root.Children = append(root.Children, &spec.Queue{Name: fmt.Sprintf("user-%04d", u)})
+	}
+	c := servetest.New(t, spec.Tree{Root: root}, view.Options{})
+	c.Post(servetest.Node("n", "H100"))
+	ctx := browse(t, c, nil)
+	becomes(t, ctx, `document.querySelectorAll('[data-queue]').length === 100`)
+	value[any](t, ctx, `document.querySelector('[data-key="more queues"]').click()`)
+	becomes(t, ctx, `document.querySelectorAll('[data-queue]').length === 200 && document.querySelector('.more').innerText === 'show more (2301)'`)
+	do(t, ctx, chromedp.SendKeys("#filter", "user-2345"))
+	becomes(t, ctx, `document.querySelectorAll('[data-queue]').length === 1 && !document.querySelector('.more')`)
+}
+
+// Names that have no place to break in are broken anyway: none lies on what is beside it.
+func TestLongNamesStayInTheirPlace(t *testing.T) {
+	const long = "team_of_people_who_love_underscores_and_never_stop_writing_them_down"
+	tree := spec.Tree{Root: &spec.Queue{Name: "root", Parent: true, Children: []*spec.Queue{
+		{Name: "a-department-with-a-name-that-nobody-shortens", Parent: true, Children: []*spec.Queue{{Name: long, Max: spec.GPUs(8)}}},
+	}}}
+	queue := "root.a-department-with-a-name-that-nobody-shortens." + long
+	c := servetest.New(t, tree, view.Options{})
+	c.Post(servetest.Node("n", "NVIDIA-H100-80GB-HBM3"), servetest.Job("namespace/"+long, queue, "", 3, 4))
+	ctx := browse(t, c, nil)
+	becomes(t, ctx, `document.querySelectorAll('#jobs tbody tr').length === 1 && `+drawn)
+	for _, w := range []int{1280, 390} {
+		do(t, ctx, chromedp.EmulateViewport(int64(w), 844))
+		becomes(t, ctx, fmt.Sprintf(`document.documentElement.clientWidth === %d`, w))
+		if got := value[int](t, ctx, `document.documentElement.scrollWidth`); got != w {
+			t.Errorf("at %d pixels the page is %d wide", w, got)
+		}
+		if out := value[string](t, ctx, `[...document.querySelectorAll('.name button.link')].filter(b => b.getBoundingClientRect().right > b.closest('.name').getBoundingClientRect().right + 1).map(b => b.textContent).join()`); out != "" {
+			t.Errorf("at %d pixels %s leaves its place", w, out)
+		}
+	}
+	if lines := value[int](t, ctx, `Math.max(...[...document.querySelectorAll('.what')].map(e => e.getClientRects().length && Math.round(e.getBoundingClientRect().height / parseFloat(getComputedStyle(e).lineHeight) )))`); lines > 2 {
+		t.Errorf("the type of the GPUs takes %d lines", lines)
+	}
 }
 
 // What is too wide for a telephone is scrolled inside its own part, and names don't fall

@@ -46,8 +46,11 @@ export function table(caption, columns, rows, nothing) {
 // unless a part of it is very long.
 export function path(name) {
   const parts = name.split(/(?<=[./])/);
-  return el("span", {}, ...parts.flatMap((p, i) => [el("span", { class: p.length > 40 ? null : "keep" }, p), i < parts.length - 1 ? el("wbr") : null]));
+  return el("span", {}, ...parts.flatMap((p, i) => [el("span", { class: p.length > 40 ? "cut" : "keep" }, p), i < parts.length - 1 ? el("wbr") : null]));
 }
+
+// plural is a number of things.
+export const plural = (n, one) => `${n} ${n === 1 ? one : `${one}s`}`;
 
 const GPU = "nvidia.com/gpu";
 

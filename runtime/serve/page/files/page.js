@@ -1,5 +1,5 @@
 // The page asks the API every two seconds and draws what has changed.
-import { ago, el, isGPU, label, path, quantity, replace, table } from "./dom.js";
+import { ago, el, isGPU, label, path, plural, quantity, replace, table } from "./dom.js";
 import { tree } from "./queues.js";
 import { chart, colours } from "./chart.js";
 import { lasted, strip, worth } from "./gpus.js";
@@ -16,6 +16,8 @@ let reason = "", since = "1h", rows = ROWS, settled = false, gpus = { total: 0, 
 const state = {
   resource: "types", scale: "pool", filter: "", closed: new Set(), parents: new Set(), types: 0, capacity: {},
   explain: (kind, name) => { location.hash = `${kind}=${encodeURIComponent(name)}`; },
+  most: ROWS,
+  more: () => { state.most += ROWS; drawQueues(); },
   twist: (path) => {
     if (!state.closed.delete(path)) state.closed.add(path);
     drawQueues();
@@ -50,7 +52,7 @@ function drawPool(body) {
   const types = Object.keys(pool.capacity).filter((r) => isGPU(r) && r !== GPU).sort();
   state.types = types.length;
   const gpus = types.map((t) => `${quantity(t, pool.capacity[t])} ${label(t)}`).join(", ") || `${quantity(GPU, pool.capacity[GPU] ?? 0)} GPUs`;
-  $("pool").textContent = `${pool.nodes} nodes with ${gpus}; ${pool.running_jobs} jobs run, ${pool.pending_jobs} wait${pool.leader.identity ? `; decided by ${pool.leader.identity}` : ""}`;
+  $("pool").textContent = `${plural(pool.nodes, "node")} with ${gpus}; ${pool.running_jobs === 1 ? "1 job runs" : `${pool.running_jobs} jobs run`}, ${pool.pending_jobs} wait${pool.leader.identity ? `; decided by ${pool.leader.identity}` : ""}`;
   const notes = [];
   if (pool.paused) notes.push(el("span", { class: "alert" }, `paused: ${pool.paused}`));
   if (pool.degraded) notes.push(el("span", { class: "warn" }, "the pool is smaller than its guarantees: each counts in proportion"));
@@ -83,6 +85,8 @@ function drawQueues() {
   }
   const probed = queues.some((q) => q.resources.some((r) => r.measured));
   for (const e of document.querySelectorAll(".probed")) e.hidden = !probed;
+  const longest = Math.max(9, ...Object.keys(state.capacity).map((r) => (isGPU(r) ? label(r).length : 0)));
+  $("queues").style.setProperty("--what", `${Math.min(longest, 24) * 8}px`); // the names of GPU types stay in one line
   replace($("queues"), ...tree(queues, state));
 }
 

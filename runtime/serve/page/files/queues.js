@@ -89,11 +89,16 @@ function row(queue, state) {
     el("div", { class: "lines", role: "gridcell" }, ...lines(queue, state)));
 }
 
-// tree lists the rows of the queues that are not inside one that is closed.
+// tree lists the rows of the queues that are not inside one that is closed, the first of
+// many.
 export function tree(queues, state) {
   const match = (q) => !state.filter || q.path.toLowerCase().includes(state.filter);
   const hidden = (q) => [...state.closed].some((c) => q.path.startsWith(`${c}.`));
   const rows = queues.filter((q) => (state.filter ? match(q) : !hidden(q)));
   if (rows.length === 0) return [el("p", { class: "none" }, "no queue has such a name")];
-  return rows.map((q) => row(q, state));
+  const left = rows.length - state.most;
+  return [
+    ...rows.slice(0, state.most).map((q) => row(q, state)),
+    left > 0 ? el("div", { class: "more", role: "row" }, el("div", { role: "gridcell" }, el("button", { type: "button", "data-key": "more queues", click: state.more }, `show more (${left})`))) : null,
+  ];
 }
