@@ -179,10 +179,7 @@ func (c *cycle) evict(j *world.Job, got *victim.Outcome) {
 // the job's delay ends, those may be victims again who were spared, or victims grow out of their queues' minRuntime.
 func (c *cycle) wakeForVictims(j *world.Job) {
 	c.wakeAt(c.searcher().SparedUntil)
-	q := &c.w.Quota.Queues[j.Queue]
-	if q.PreemptionDelay > 0 {
-		c.wakeAt(j.Spec.Submit + q.PreemptionDelay)
-	}
+	c.wakeAt(victim.DelayedUntil(c.w, j))
 	if c.minRuntime() == 0 || c.wokeForRuntime == c.number {
 		return
 	}

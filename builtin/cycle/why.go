@@ -24,7 +24,7 @@ type verdictKey struct {
 	ofGroup  int32 // tasks of it that are missing
 	priority int64
 	owed     bool
-	delayed  bool
+	delayed  bool // its queue makes it wait before it may preempt
 }
 
 // verdict is that no node has room. Within its cycle it holds, since placing only
@@ -43,7 +43,7 @@ type verdict struct {
 }
 
 func (c *cycle) keyOf(j *world.Job, owed bool) verdictKey {
-	k := verdictKey{leaf: j.Queue, shape: j.Shape, missing: j.GangMissing(), priority: j.Spec.Priority, owed: owed, delayed: c.delayed(j)}
+	k := verdictKey{leaf: j.Queue, shape: j.Shape, missing: j.GangMissing(), priority: j.Spec.Priority, owed: owed, delayed: c.now < victim.DelayedUntil(c.w, j)}
 	switch {
 	case k.missing == 0:
 		k.group = int32(c.nextSurplus(j))
@@ -93,11 +93,6 @@ func (c *cycle) unmoved(v *verdict, j *world.Job) bool {
 		return v.moved == c.w.Moved
 	}
 	return v.cycle == c.number && v.moved == c.w.Moved || v.changes == c.w.Changes && v.epoch == c.w.Epoch
-}
-
-// delayed says whether the queue makes the job wait before it may preempt.
-func (c *cycle) delayed(j *world.Job) bool {
-	return c.now < j.Spec.Submit+c.w.Quota.Queues[j.Queue].PreemptionDelay
 }
 
 // learn writes down that jobs like this one find no room.

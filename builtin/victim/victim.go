@@ -136,18 +136,14 @@ func (s *Search) Priority(j *world.Job) (*Outcome, string) {
 }
 
 // DelayedUntil is when a job may preempt at the earliest: preemption.delay of its
-// queue after it was submitted, or after it was last known to wait if it was
-// evicted itself.
-func (s *Search) DelayedUntil(j *world.Job) spec.Time {
-	from := j.Spec.Submit
-	if j.Evicted > 0 {
-		from = max(from, j.Blocked)
-	}
-	return from + s.w.Quota.Queues[j.Queue].PreemptionDelay
+// queue after it was submitted, or after it last had to wait again since it was evicted
+// itself.
+func DelayedUntil(w *world.World, j *world.Job) spec.Time {
+	return max(j.Spec.Submit, j.Waits) + w.Quota.Queues[j.Queue].PreemptionDelay
 }
 
 func (s *Search) run(j *world.Job, rule plan.Rule) (*Outcome, string) {
-	if t := s.DelayedUntil(j); t > s.now {
+	if t := DelayedUntil(s.w, j); t > s.now {
 		return nil, s.delayed(j)
 	}
 	if why := s.memo.recall(s.w, j, rule); why != "" {
@@ -269,7 +265,7 @@ func (s *Search) refuse(a *ask, set []int32) {
 // delayed says why a job may not preempt yet. It says the same as long as that is so.
 func (s *Search) delayed(j *world.Job) string {
 	from := "its arrival"
-	if j.Evicted > 0 && j.Blocked > j.Spec.Submit {
+	if j.Waits > j.Spec.Submit {
 		from = "when it had to wait again"
 	}
 	delay := time.Duration(s.w.Quota.Queues[j.Queue].PreemptionDelay).String()

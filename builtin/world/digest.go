@@ -109,8 +109,8 @@ func (j *Job) digestPast(b *strings.Builder) {
 	if j.Only != nil {
 		fmt.Fprintf(b, " only=%q", j.Only)
 	}
-	fmt.Fprintf(b, " attempts=%d evicted=%d blocked=%d saved=%d kept-until=%d stayed=%d woke=%d",
-		j.Attempts, j.Evicted, j.Blocked, j.Checkpoint, j.ReservedUntil, j.Stayed, j.Woke)
+	fmt.Fprintf(b, " attempts=%d evicted=%d waits=%d blocked=%d saved=%d kept-until=%d stayed=%d woke=%d",
+		j.Attempts, j.Evicted, j.Waits, j.Blocked, j.Checkpoint, j.ReservedUntil, j.Stayed, j.Woke)
 }
 
 // digestNotices tells who is to go, in order of (submit, id), and who has evicted whom.

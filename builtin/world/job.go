@@ -91,6 +91,7 @@ type Job struct {
 	Only        *Only  // where admission lets it run; see Narrow
 	Attempts    int64
 	Evicted     int64     // times preempted
+	Waits       spec.Time // since when it waits again after its last eviction, 0 = it was not evicted
 	Blocked     spec.Time // since when it could not be placed though its quota allows, 0 = it was not
 	Checkpoint  spec.Time // when it last saved its work, 0 = never
 	ClaimExpiry spec.Time

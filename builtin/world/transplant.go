@@ -47,7 +47,7 @@ func (w *World) adopt(from *World, j *Job, q quota.Q) {
 	c.Spec = j.Spec
 	w.Narrow(c, j.Only)
 	c.Judged, c.Refused, c.Attempts, c.Evicted = j.Judged, j.Refused, j.Attempts, j.Evicted
-	c.Blocked, c.Checkpoint, c.Notes = j.Blocked, j.Checkpoint, j.Notes
+	c.Waits, c.Blocked, c.Checkpoint, c.Notes = j.Waits, j.Blocked, j.Checkpoint, j.Notes
 	c.Stayed, c.Woke = j.Stayed, j.Woke
 	c.ClaimExpiry, c.ReservedUntil = j.ClaimExpiry, j.ReservedUntil
 	c.Serial, c.use = j.Serial, j.use

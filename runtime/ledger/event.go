@@ -314,7 +314,7 @@ func (e TaskLost) apply(l *Ledger, now spec.Time) error {
 	return nil
 }
 
-func (e Evicted) apply(l *Ledger, _ spec.Time) error {
+func (e Evicted) apply(l *Ledger, now spec.Time) error {
 	j, err := l.job(e.Job)
 	if err != nil {
 		return err
@@ -337,7 +337,11 @@ func (e Evicted) apply(l *Ledger, _ spec.Time) error {
 	}
 	l.world.Epoch++
 	for _, i := range e.Tasks {
-		if t := &j.Tasks[i]; t.Node != world.NoNode {
+		t := &j.Tasks[i]
+		if t.State == world.Releasing {
+			j.Waits = now
+		}
+		if t.Node != world.NoNode {
 			l.world.Release(t)
 		}
 	}
