@@ -3,6 +3,7 @@ package act
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -244,7 +245,7 @@ func (a *Actor) writeEvent(ctx context.Context, s *series) error {
 		err = a.patchSeries(ctx, s, name, count, last)
 	}
 	if name == "" || fateOf(err) == gone { // the API server forgets events after an hour
-		name = fmt.Sprintf("%s.%x", cut(s.about.Name, 230), now)
+		name = eventName(s.about.Name, now)
 		err = a.createEvent(ctx, s, name, last)
 	}
 	e.mu.Lock()
@@ -256,6 +257,16 @@ func (a *Actor) writeEvent(ctx context.Context, s *series) error {
 	s.name = name
 	e.sent++
 	return nil
+}
+
+// eventName is the name of an event as client-go gives it: the object's, and a time. It has
+// to be a name of DNS as well, and what it is about may take all of that.
+func eventName(about string, now int64) string {
+	const most = 253 - len(".") - 16
+	if len(about) > most {
+		about = strings.TrimRight(about[:most], "-.")
+	}
+	return fmt.Sprintf("%s.%x", about, now)
 }
 
 func (a *Actor) createEvent(ctx context.Context, s *series, name string, last int64) error {

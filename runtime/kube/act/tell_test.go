@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/api/validation"
 
 	"github.com/musterhq/muster/runtime/clock"
 )
@@ -201,6 +202,21 @@ func TestAPodIsToldThatItWasScheduledInTheWordsOfKubeScheduler(t *testing.T) {
 	if e.Note != "Successfully assigned team/p0 to n1: best fit" || e.Reason != "Scheduled" || e.Type != "Normal" || e.Action != "Binding" ||
 		e.ReportingController != "muster" || e.ReportingInstance != "muster-replica-1" || e.Regarding.UID != p.UID || e.Namespace != "team" || e.EventTime.IsZero() {
 		t.Errorf("%+v", e)
+	}
+}
+
+func TestEventsHaveNamesThatTheAPIServerTakes(t *testing.T) {
+	for _, about := range []string{"p", strings.Repeat("x", 253), strings.Repeat("x", 229) + ".y.example", strings.Repeat("ab-.", 63) + "a"} {
+		s, h := newServer(t), newHeard()
+		a, stop := running(t, s, Options{}, h)
+		a.Do(Work{Events: []Event{{About: corev1.ObjectReference{Kind: "Pod", Namespace: "team", Name: about, UID: "u"}, Type: "Normal", Reason: "R", Text: "t"}}})
+		eventually(t, "told", func() bool { return a.Stats().EventsSent == 1 })
+		stop()
+		for _, e := range eventsOf(s) {
+			if bad := validation.NameIsDNSSubdomain(e.Name, false); len(bad) > 0 || !strings.HasPrefix(e.Name, about[:1]) {
+				t.Errorf("%q: %q", e.Name, bad)
+			}
+		}
 	}
 }
 
