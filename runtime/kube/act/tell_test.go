@@ -206,7 +206,7 @@ func TestAPodIsToldThatItWasScheduledInTheWordsOfKubeScheduler(t *testing.T) {
 }
 
 func TestEventsHaveNamesThatTheAPIServerTakes(t *testing.T) {
-	for _, about := range []string{"p", strings.Repeat("x", 253), strings.Repeat("x", 229) + ".y.example", strings.Repeat("ab-.", 63) + "a"} {
+	for _, about := range []string{"p", strings.Repeat("x", 253), strings.Repeat("x", 229) + ".y.example", strings.Repeat("ab-c.", 50) + "abc", strings.Repeat("x", 235) + "-z"} {
 		s, h := newServer(t), newHeard()
 		a, stop := running(t, s, Options{}, h)
 		a.Do(Work{Events: []Event{{About: corev1.ObjectReference{Kind: "Pod", Namespace: "team", Name: about, UID: "u"}, Type: "Normal", Reason: "R", Text: "t"}}})
