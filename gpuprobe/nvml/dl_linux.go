@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -57,8 +58,11 @@ func Open(paths ...string) (Library, error) {
 			broken = append(broken, err)
 		}
 	}
-	if len(broken) > 0 {
+	switch {
+	case len(broken) > 0:
 		return nil, errors.Join(broken...)
+	case len(absent) > 2: // a dozen times the same
+		return nil, fmt.Errorf("%w; nor is it at %d other paths, the last %s", absent[0], len(paths)-1, paths[len(paths)-1])
 	}
 	return nil, errors.Join(absent...)
 }
@@ -76,7 +80,7 @@ func open(path string) (*Driver, error) {
 			return nil, fmt.Errorf("%w: %w", ErrLibraryNotFound, err)
 		}
 	}
-	library, err := purego.Dlopen(file, purego.RTLD_NOW|purego.RTLD_LOCAL)
+	library, err := load(file)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrLibraryNotFound, err)
 	}
@@ -89,6 +93,13 @@ func open(path string) (*Driver, error) {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), purego.Dlclose(library))
 	}
 	return d, nil
+}
+
+// load loads a library. Why it can't is kept by thread, and asked for by another call.
+func load(file string) (uintptr, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	return purego.Dlopen(file, purego.RTLD_NOW|purego.RTLD_LOCAL)
 }
 
 // identify finds the file that the library came from, and refuses one that was deleted:

@@ -4,8 +4,11 @@ package nvml
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 )
 
@@ -33,6 +36,40 @@ func TestOpenSaysWhatIsThere(t *testing.T) {
 	defer func() { _ = lib.Close() }()
 	if f := lib.(FromFile); f.Path() != other.path || f.Changed() {
 		t.Error(f.Path(), f.ID(), f.Changed())
+	}
+}
+
+// The loader keeps its words by thread, and a goroutine may be on another one by the time it
+// asks for them.
+func TestTheLoadersWordsAreItsOwn(t *testing.T) {
+	text := filepath.Join(t.TempDir(), soname)
+	if err := os.WriteFile(text, []byte("not a library"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for range 32 {
+		all.Go(func() {
+			for range 200 {
+				if _, err := Open(text); err == nil || !strings.Contains(err.Error(), text+": ") {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+func TestWhereNothingIsFoundIsToldShortly(t *testing.T) {
+	folder := t.TempDir()
+	var paths []string
+	for _, name := range []string{"a", "b", "c", "d"} {
+		paths = append(paths, filepath.Join(folder, name))
+	}
+	_, err := Open(paths...)
+	if text := fmt.Sprint(err); !errors.Is(err, ErrLibraryNotFound) || strings.Count(text, "not found") != 1 ||
+		!strings.Contains(text, paths[0]+": no such file") || !strings.HasSuffix(text, "at 3 other paths, the last "+paths[3]) {
+		t.Error(text)
 	}
 }
 

@@ -37,7 +37,7 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	text := fmt.Sprintf("podresources: %s: %v", e.Reason, e.Err)
+	text := fmt.Sprintf("podresources: %s: %s", e.Reason, status.Convert(e.Err).Message()) // without gRPC's own words
 	if e.Hint != "" {
 		text += "; " + e.Hint
 	}
