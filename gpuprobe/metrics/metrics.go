@@ -68,6 +68,13 @@ var all = []*prometheus.Desc{
 	sourceUp, sweeps, armed, lost, garbage, unowned, dropped, lastAge,
 }
 
+// oldAfter is the age at which a value is no value any more, as for the scheduler: a driver
+// that hangs would look as busy, or as idle, as it was, for ever.
+const oldAfter = 2 * time.Minute
+
+// holds says that a value of that time may still be told.
+func holds(at, now time.Time) bool { return now.Sub(at) <= oldAfter || at.IsZero() }
+
 // Describe lists all series that there may be.
 func (c *Collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range all {
@@ -107,12 +114,14 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 
 func (o out) gpu(g *agent.GPU, now time.Time) {
 	o.gauge(gpuInfo, 1, g.UUID, strconv.Itoa(g.Index), g.Product, g.Parent, g.Profile)
-	known(o, gpuBusy, g.Busy, 1000, g.UUID)
-	known(o, gpuSM, g.SM, 1000, g.UUID)
-	known(o, gpuUsed, g.MemoryUsed, 1, g.UUID)
 	known(o, gpuSize, g.MemoryTotal, 1, g.UUID)
-	known(o, gpuWatt, g.PowerMW, 1000, g.UUID)
-	known(o, gpuTemp, g.TemperatureC, 1, g.UUID)
+	if holds(g.At, now) {
+		known(o, gpuBusy, g.Busy, 1000, g.UUID)
+		known(o, gpuSM, g.SM, 1000, g.UUID)
+		known(o, gpuUsed, g.MemoryUsed, 1, g.UUID)
+		known(o, gpuWatt, g.PowerMW, 1000, g.UUID)
+		known(o, gpuTemp, g.TemperatureC, 1, g.UUID)
+	}
 	if !g.At.IsZero() {
 		o.gauge(gpuAge, now.Sub(g.At).Seconds(), g.UUID)
 	}
@@ -136,8 +145,10 @@ var basisNames = [...]string{"unknown", "process", "mig", "exclusive", "launch_s
 
 func (o out) use(u *agent.Use, now time.Time) {
 	who := []string{u.GPU, u.Owner, u.Namespace, u.Pod}
-	known(o, podBusy, u.Busy, 1000, append(who, basisNames[u.Basis])...)
-	known(o, podMemory, u.Memory, 1, who...)
+	if holds(u.At, now) {
+		known(o, podBusy, u.Busy, 1000, append(who, basisNames[u.Basis])...)
+		known(o, podMemory, u.Memory, 1, who...)
+	}
 	for _, t := range []struct {
 		d    *prometheus.Desc
 		from time.Time

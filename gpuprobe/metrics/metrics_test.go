@@ -73,6 +73,29 @@ muster_gpu_health{gpu="GPU-1",state="unresponsive"} 0`,
 	}
 }
 
+// A driver that hangs: its last values must not stand for what is now.
+func TestValuesThatAreTooOldAreLeftOut(t *testing.T) {
+	s := full()
+	s.GPUs[0].At, s.Uses[0].At = at.Add(-oldAfter), at.Add(-oldAfter)
+	c := collector(s)
+	for _, name := range []string{
+		"muster_gpu_busy_ratio", "muster_gpu_sm_ratio", "muster_gpu_memory_used_bytes", "muster_gpu_power_watts",
+		"muster_gpu_temperature_celsius", "muster_pod_gpu_busy_ratio", "muster_pod_gpu_memory_used_bytes",
+	} {
+		if n := testutil.CollectAndCount(c, name); n != 0 {
+			t.Errorf("%s is told of a driver that has not answered for two minutes", name)
+		}
+		if n := testutil.CollectAndCount(collector(full()), name); n != 1 {
+			t.Errorf("%s is not told", name)
+		}
+	}
+	for _, name := range []string{"muster_gpu_age_seconds", "muster_gpu_memory_size_bytes", "muster_gpu_xid_total"} {
+		if testutil.CollectAndCount(c, name) == 0 {
+			t.Errorf("%s is what it was", name)
+		}
+	}
+}
+
 func helpOf(t *testing.T, name string) string {
 	t.Helper()
 	for _, d := range all {
