@@ -237,7 +237,7 @@ func TestLawEveryInstantIsSound(t *testing.T) {
 // after is the same as if nobody had asked.
 func TestLawWhatIfChangesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s := drawScript(t)
+		s := drawSteadyScript(t)
 		asked := play(s, how{between: func(tale *Tale) {
 			led := tale.theLoop().Ledger()
 			before := led.World().Digest()

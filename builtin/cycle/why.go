@@ -76,6 +76,9 @@ func (c *cycle) holds(v *verdict, j *world.Job, owed bool) bool {
 	if owed || c.outranks(j) {
 		return false
 	}
+	if len(j.Groups) > 1 && j.GangMissing() == 0 && v.grown != c.w.Grown {
+		return false // quota may have come free for another group than the one that failed
+	}
 	for i := range j.Groups {
 		if c.w.GrownSince(j.Groups[i].Shape, v.grown) {
 			return false
