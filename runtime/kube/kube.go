@@ -104,6 +104,8 @@ type Scheduler struct {
 	probes  *asker
 	garden  *garden
 
+	abandoned []act.Unit // by the mirror, as it began
+
 	changing sync.Mutex // held by whoever changes the tree, before mu
 
 	mu         sync.Mutex
@@ -163,12 +165,14 @@ func (s *Scheduler) tell(evs ...ledger.Event) uint64 { return s.loop.Post(evs...
 
 func (s *Scheduler) applied() uint64 { return s.loop.Applied() }
 
-func (s *Scheduler) abandon(u act.Unit) {
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-		defer cancel()
+// abandon has the records of a gang removed once this replica leads.
+func (s *Scheduler) abandon(u act.Unit) { s.abandoned = append(s.abandoned, u) }
+
+// forgo removes the records of gangs that are not finished as they were intended.
+func (s *Scheduler) forgo(ctx context.Context) {
+	for _, u := range s.abandoned {
 		s.actor.Abandon(ctx, u)
-	}()
+	}
 }
 
 // Run follows the cluster, and schedules while it leads, until ctx ends. It returns early
@@ -355,6 +359,7 @@ func (s *Scheduler) play(ctx context.Context, l *loop.Loop) error {
 	actor.Go(func() { s.actor.Run(acting) })
 	rest.Go(func() { _ = s.mirror.Run(ctx) })
 	rest.Go(func() { s.tend(ctx) })
+	rest.Go(func() { s.forgo(ctx) })
 	err := l.Run(ctx)
 	rest.Wait()
 	stop()

@@ -251,14 +251,26 @@ func (a *Actor) sift(ctx context.Context, u *Unit) error {
 }
 
 // Abandon removes the records of a unit that Intents gave and that is not going to be
-// finished.
-func (a *Actor) Abandon(ctx context.Context, u Unit) { a.unlist(ctx, u.Records) }
+// finished. It returns when they are gone, ctx ends, or patience is used up.
+func (a *Actor) Abandon(ctx context.Context, u Unit) {
+	for _, name := range u.Records {
+		a.stays(name, a.again(ctx, a.opts.Patience, func() error { return a.remove(ctx, name) }))
+	}
+}
 
+// unlist removes records, or leaves them to the next leader.
 func (a *Actor) unlist(ctx context.Context, names []string) {
 	for _, name := range names {
-		err := a.api.CoreV1().ConfigMaps(a.opts.Namespace).Delete(ctx, name, metav1.DeleteOptions{})
-		if err != nil && !apierrors.IsNotFound(err) {
-			a.opts.Log.Warn("a record can't be removed", "record", name, "err", err)
-		}
+		a.stays(name, a.remove(ctx, name))
+	}
+}
+
+func (a *Actor) remove(ctx context.Context, name string) error {
+	return a.api.CoreV1().ConfigMaps(a.opts.Namespace).Delete(ctx, name, metav1.DeleteOptions{})
+}
+
+func (a *Actor) stays(name string, err error) {
+	if err != nil && !apierrors.IsNotFound(err) {
+		a.opts.Log.Warn("a record can't be removed", "record", name, "err", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -171,6 +172,27 @@ func TestAbandonRemovesTheRecord(t *testing.T) {
 	a.Abandon(t.Context(), units[0])
 	if s.count("configmaps") != 0 {
 		t.Error("the record is still there")
+	}
+}
+
+// A record that stays is read by the leader after this one, who would bind the gang where it
+// was meant to be long ago.
+func TestAbandonOutlivesTrouble(t *testing.T) {
+	s := newServer(t)
+	pods := s.pods(4)
+	crash(t, s, pods, 3, false)
+	a := New(s.client(), Options{}, newHeard())
+	units, err := a.Intents(t.Context())
+	if err != nil || len(units) != 1 {
+		t.Fatal(units, err)
+	}
+	var tried atomic.Int32
+	s.setFault(func(c *call) fault {
+		return fault{status: 500 * b2i(c.verb == http.MethodDelete && tried.Add(1) <= 2)}
+	})
+	a.Abandon(t.Context(), units[0])
+	if n := s.count("configmaps"); n != 0 {
+		t.Errorf("the record is still there after %d tries", tried.Load())
 	}
 }
 
