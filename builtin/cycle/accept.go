@@ -8,7 +8,7 @@ import (
 )
 
 // Accept makes permanent what a plan implies beyond the places of tasks: attempts,
-// reasons, who evicted whom, notices given. The ledger calls it with the part of
+// reasons, who evicted whom, notices given, until when places and nodes are kept. The ledger calls it with the part of
 // the plan that it took, after which the world is as that part would make it.
 // Whole says that nothing was left out.
 func Accept(w *world.World, p *plan.Plan, whole bool) {
@@ -25,6 +25,11 @@ func Accept(w *world.World, p *plan.Plan, whole bool) {
 	}
 	for _, cl := range p.Claims {
 		w.Job(cl.Job).ClaimExpiry = cl.Until
+	}
+	for _, r := range p.Reserved {
+		if r.Until != 0 {
+			w.Job(r.Job).ReservedUntil = r.Until
+		}
 	}
 }
 

@@ -157,7 +157,6 @@ func (c *cycle) restoreReservations(kept []keptNode, j *world.Job) {
 }
 
 func (c *cycle) reserveNodes(j *world.Job, nodes []world.NodeIx, until spec.Time) {
-	j.ReservedUntil = until
 	c.wakeAt(until)
 	for _, n := range nodes {
 		c.w.Reserve(n, j)
