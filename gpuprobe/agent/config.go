@@ -41,7 +41,8 @@ type Config struct {
 	PodName func(uid string) (namespace, name string, ok bool)
 
 	// Load names this start of the machine and of the driver on it, "" if that can't be
-	// told. It is asked when the library is another one. Nil: it can't be told.
+	// told; it ends in LoadUnsure if only the machine's can. It is asked when the library is
+	// another one. Nil: it can't be told.
 	Load func() string
 	// Recall says that Agent.Recall will be called. Until then, but for RecallWithin (30 s)
 	// at most, no GPU is called healthy, as it may have failed before this start.
@@ -66,6 +67,9 @@ type Config struct {
 	MaxProcesses int // that are followed, 16,384
 	MaxArmed     int // at once, 512
 }
+
+// LoadUnsure ends a Config.Load that does not tell one start of the driver from another.
+const LoadUnsure = "/0"
 
 const (
 	rearmAfter = 30 * time.Second // an Overrun keeps a process from being armed for so long

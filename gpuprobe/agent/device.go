@@ -10,10 +10,11 @@ import (
 type slot struct {
 	device nvml.Device // nil while there is no library
 	busy   bool        // a reader is inside
-	// restarted: the driver was, and has not answered for it since.
-	restarted bool
-	named     uint64 // generation of the library in which whole has said who it is
-	whole     *gpu   // nil before it was identified
+	// restarted: the library is another one, and has not answered for it since; sameDriver: the
+	// driver is certainly not, so that nothing is forgiven.
+	restarted, sameDriver bool
+	named                 uint64 // generation of the library in which whole has said who it is
+	whole                 *gpu   // nil before it was identified
 	// nameless: whole is what is believed of a GPU that can't tell who it is (see recall.go).
 	nameless bool
 	health   health
@@ -67,7 +68,7 @@ func (s *slot) question(sweep uint64) question {
 // apply takes a reading. It returns how many values were garbage.
 func (s *slot) apply(r *reading) (garbage uint64) {
 	if r.err == nil && s.restarted {
-		s.health.restarted()
+		s.health.restarted(!s.sameDriver)
 		s.restarted = false
 	}
 	s.health.reading(r.err, r.status)

@@ -58,6 +58,7 @@ type health struct {
 	withheld bool // what failed before this start may still become known
 
 	failed  condition // latched, see above; zero if not
+	before  condition // failed, before it was missing
 	began   time.Time // failed, as of a verdict; zero if it has not
 	answer  condition // how the driver answered last; zero before the first time
 	slow    condition // what its last status says; zero if nothing
@@ -199,8 +200,20 @@ func (h *health) throttle(bits *uint64) {
 	}
 }
 
-// restarted is told when the driver was, and the GPU answers again.
-func (h *health) restarted() { h.failed, h.slow, h.clean = condition{}, condition{}, 0 }
+// restarted is told when the GPU answers under another library; forgiven says that the driver
+// was restarted, too. Otherwise what failed has failed, but that it was missing.
+func (h *health) restarted(forgiven bool) {
+	switch {
+	case forgiven:
+		h.failed = condition{}
+	case h.failed.reason == gpuMissing:
+		h.failed = h.before
+	}
+	h.before = condition{}
+	h.slow, h.clean = condition{}, 0
+}
+
+const gpuMissing = "GpuMissing"
 
 // recall is told what an agent before this one held against the GPU.
 func (h *health) recall(c condition, since time.Time) {
@@ -218,7 +231,12 @@ func (h *health) repaired(at time.Time) {
 }
 
 // missing is told when a restarted driver does not know the GPU any more.
-func (h *health) missing() { h.fail("GpuMissing") }
+func (h *health) missing() {
+	if h.failed.reason != gpuMissing {
+		h.before = h.failed
+	}
+	h.fail(gpuMissing)
+}
 
 // unknown is told when there is nobody to ask.
 func (h *health) unknown() { h.answer = condition{wire.Health_HEALTH_UNKNOWN, "NvmlDown"} }

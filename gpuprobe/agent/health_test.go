@@ -93,7 +93,7 @@ func TestRulesOfHealth(t *testing.T) {
 
 func TestARestartOfTheDriverForgives(t *testing.T) {
 	h := &health{}
-	got := play(h, xid(79), silent(), h.restarted, silent())
+	got := play(h, xid(79), silent(), func() { h.restarted(true) }, silent())
 	if got != healthy || h.xids[0] != (XIDCount{79, 1}) {
 		t.Fatalf("got %+v %+v; XIDs stay counted", got, h.xids)
 	}
@@ -149,7 +149,7 @@ func TestFailedIsNotForgotten(t *testing.T) {
 					clean = 0
 				}
 			case 4:
-				h.restarted()
+				h.restarted(true)
 				restarted = true
 			}
 			h.verdict(time.Unix(int64(i), 0))

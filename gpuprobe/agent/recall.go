@@ -142,7 +142,7 @@ func xidOf(reason string) (xid uint64, ok bool) {
 // stays says of a reason that is no XID whether it is one of health.failed.
 func stays(reason string) bool {
 	return strings.HasPrefix(reason, "Recovery") ||
-		slices.Contains([]string{"EccDoubleBit", "GpuUnavailable", "GpuLost", "ResetRequired", "GpuMissing"}, reason)
+		slices.Contains([]string{"EccDoubleBit", "GpuUnavailable", "GpuLost", "ResetRequired", gpuMissing}, reason)
 }
 
 // placeName is what a GPU is called of which only its place in the driver's list is known.

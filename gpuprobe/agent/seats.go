@@ -44,6 +44,7 @@ func (a *Agent) placeOf(uuid string) *slot {
 // the driver does not know its GPU.
 func (s *slot) trade(o *slot) {
 	s.restarted, o.restarted = o.restarted, s.restarted
+	s.sameDriver, o.sameDriver = o.sameDriver, s.sameDriver
 	s.whole, o.whole = o.whole, s.whole
 	s.nameless, o.nameless = o.nameless, s.nameless
 	s.health, o.health = o.health, s.health

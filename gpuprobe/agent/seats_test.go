@@ -71,6 +71,61 @@ func TestGPUsThatMoveUpKeepTheirNames(t *testing.T) {
 	}
 }
 
+// The library is another one (an upgrade has replaced its file), and the driver is not: what
+// failed has failed, but for those that were only missing.
+func TestAnotherLibraryOfTheSameDriverForgivesNothing(t *testing.T) {
+	load := "boot-1/4711"
+	n := newNode(t, 3, func(c *Config) { c.Load = func() string { return load } })
+	ids := []nvml.Identity{nvml.FakeH100(0), nvml.FakeH100(1), nvml.FakeH100(2)}
+	n.gpus.GPU(1).Set(func(s *nvml.FakeState) { s.Status.Recovery = nil }) // an old driver
+	n.run()
+	n.gpus.Inject(nvml.Event{UUID: ids[1].UUID, Kind: nvml.EventXID, Data: 79, GI: -1, CI: -1})
+	n.turning("failed", func(s *State) bool { return s.GPUs[1].Health == wire.Health_FAILED })
+	mute := func(gpus ...nvml.Identity) {
+		again := n.replaceDriver(gpus...)
+		for i := range gpus {
+			again.GPU(i).Set(func(s *nvml.FakeState) { s.Status.Recovery = nil })
+		}
+	}
+	mute(ids[:2]...)
+	s := n.sweeps(3)
+	if n.gpu(s, ids[1].UUID).HealthReason != "Xid79" || n.gpu(s, ids[2].UUID).HealthReason != "GpuMissing" {
+		t.Errorf("%+v", s.GPUs)
+	}
+	mute(ids[0])
+	if s = n.sweep(); n.gpu(s, ids[1].UUID).HealthReason != "GpuMissing" {
+		t.Errorf("%+v", s.GPUs)
+	}
+	mute(ids...)
+	s = n.sweeps(3)
+	if g := n.gpu(s, ids[2].UUID); g.Health != wire.Health_HEALTHY {
+		t.Errorf("it is there again: %+v", g)
+	}
+	if g := n.gpu(s, ids[1].UUID); g.HealthReason != "Xid79" {
+		t.Errorf("nobody repaired it: %+v", g)
+	}
+	load = "boot-1/4712" // now the driver was restarted
+	mute(ids...)
+	s = n.sweeps(2)
+	if g := n.gpu(s, ids[1].UUID); g.Health != wire.Health_HEALTHY {
+		t.Errorf("%+v", g)
+	}
+	// Where one start of the driver can't be told from another, it may have been.
+	n.mu.Lock()
+	last := n.lib.(*nvml.Fake)
+	n.mu.Unlock()
+	last.Inject(nvml.Event{UUID: ids[1].UUID, Kind: nvml.EventXID, Data: 79, GI: -1, CI: -1})
+	n.turning("failed", func(s *State) bool { return s.GPUs[1].Health == wire.Health_FAILED })
+	load = "boot-1/0"
+	mute(ids...)
+	n.sweep()
+	mute(ids...)
+	s = n.sweeps(2)
+	if g := n.gpu(s, ids[1].UUID); g.Health != wire.Health_HEALTHY {
+		t.Errorf("%+v", g)
+	}
+}
+
 func TestAGPUInThePlaceOfAnotherIsNotTheOther(t *testing.T) {
 	n := newNode(t, 2, nil)
 	n.run()

@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"context"
+	"strings"
 	"time"
 
 	"github.com/musterhq/muster/gpuprobe/nvml"
@@ -90,12 +91,13 @@ func (a *Agent) adopt(ctx context.Context, o opened) {
 	if a.system.Load != o.load {
 		a.recall.gpus = nil // of the driver before
 	}
+	same := sameDriver(a.system.Load, o.load)
 	a.system = System{Driver: o.system.Driver, NVML: o.system.NVML, CUDA: o.system.CUDA, Load: o.load}
 	for len(a.slots) < len(o.devices) {
 		a.slots = append(a.slots, &slot{})
 	}
 	for i, s := range a.slots {
-		s.restarted = s.whole != nil
+		s.restarted, s.sameDriver = s.whole != nil, same
 		if i >= len(o.devices) {
 			s.health.missing()
 			continue
@@ -105,6 +107,12 @@ func (a *Agent) adopt(ctx context.Context, o opened) {
 	events, cancel := context.WithCancel(ctx)
 	a.eventsStop, a.eventsDetail = cancel, ""
 	go a.listen(events, o.library)
+}
+
+// sameDriver says of two loads that they certainly are one, so that only the library is
+// another: an upgrade has replaced its file.
+func sameDriver(before, now string) bool {
+	return before != "" && before == now && !strings.HasSuffix(now, LoadUnsure)
 }
 
 // read sends a reader to a GPU, unless one is still inside.

@@ -108,7 +108,7 @@ func (o Options) load() string {
 		return ""
 	}
 	var module syscall.Stat_t
-	_ = syscall.Stat(filepath.Join("/", o.HostRoot, "sys/module/nvidia"), &module) // then the number is 0
+	_ = syscall.Stat(filepath.Join("/", o.HostRoot, "sys/module/nvidia"), &module) // then the number is 0: agent.LoadUnsure
 	return fmt.Sprintf("%s/%d", strings.TrimSpace(string(text)), module.Ino)
 }
 
