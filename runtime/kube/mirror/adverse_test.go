@@ -259,6 +259,24 @@ func TestARestartDoesNotTakeOffAGangThatLacksAMemberForAWhile(t *testing.T) {
 	}
 }
 
+// KubeRay makes a worker anew while the one before it still ends.
+func TestThePlaceOfAMemberIsNotKeptForAReplacementThatHasOneAlready(t *testing.T) {
+	c := newCluster(t)
+	c.group("g", 2)
+	c.nodes(3, 1)
+	c.begin()
+	c.member("g", "a", 1, owned("Job", "j"))
+	b := c.member("g", "b", 1, owned("Job", "j"))
+	c.expect("a b")
+	c.change(b, deleting)
+	c.member("g", "b2", 1, owned("Job", "j"))
+	c.expect("a b b2")
+	c.pod("small", 1)
+	c.expect("a b b2")
+	c.delete(c.pods[b.UID])
+	c.expect("a b2 small")
+}
+
 // claims counts how often it is asked for one.
 type claims struct {
 	nothing

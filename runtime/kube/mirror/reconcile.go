@@ -95,7 +95,7 @@ func (m *Mirror) vacate(s *slot, p *pod) {
 	switch {
 	case p.obj.Status.Phase == corev1.PodSucceeded:
 		s.ended = true
-	case s.state == placed && s.chunk.filled() < s.chunk.min && p.node() != "" && replaced(p) && s.job.others(p) && m.nodes[s.node] != nil && m.nodes[s.node].posted != nil:
+	case s.state == placed && s.chunk.filled() < s.chunk.min && s.job.lacks(s.chunk.group) && p.node() != "" && replaced(p) && s.job.others(p) && m.nodes[s.node] != nil && m.nodes[s.node].posted != nil:
 		s.keep = m.o.Now().Add(m.o.Waits.Lost)
 		m.post(ledger.TaskLost{Job: s.job.id, Task: s.index}, s)
 		s.state = claimed
@@ -107,6 +107,24 @@ func (m *Mirror) vacate(s *slot, p *pod) {
 // replaced says whether somebody will make another pod in the place of this one.
 func replaced(p *pod) bool {
 	return slices.ContainsFunc(p.obj.OwnerReferences, func(o metav1.OwnerReference) bool { return o.Controller != nil && *o.Controller })
+}
+
+// lacks says whether fewer pods of a group have a place than must run together: a pod that
+// was made while the one that it replaces still ended has one of its own.
+func (j *job) lacks(group string) bool {
+	have, least := int32(0), int32(0)
+	for _, c := range j.chunks {
+		if c.group != group {
+			continue
+		}
+		least += c.min
+		for _, s := range c.slots {
+			if s.ended || !s.keep.IsZero() || s.pod != nil && s.state.holds() {
+				have++
+			}
+		}
+	}
+	return have < least
 }
 
 // others says whether another pod of the gang is bound.
