@@ -105,6 +105,9 @@ func (r *reader) ray() {
 	}
 	if g := r.objects.PodGroup(Ray, r.pod.Namespace, r.label(rayCluster)); g != nil {
 		r.m.SliceSize = g.Hosts[r.label(rayGroup)]
+	} else {
+		r.problem("unknown-hosts", at(labelsField, rayReplica), "let Muster list and watch rayclusters of ray.io",
+			"RayCluster %s can't be read, so it is not known how many hosts replica %s has: they start one by one", r.label(rayCluster), r.m.Slice)
 	}
 	if r.m.Refers == nil {
 		r.m.Refers = &Key{Ray, r.pod.Namespace, r.label(rayCluster)}

@@ -246,6 +246,13 @@ func (w *Watch) follow(ctx context.Context, api API, version string) {
 	w.o.Log.Info("following group objects", "api", api, "version", version)
 }
 
+// withoutThem is what becomes of the pods of group objects that can't be read.
+var withoutThem = map[API]string{
+	Native: "pods that refer to PodGroups wait", Volcano: "pods that refer to PodGroups wait", Coscheduling: "pods that refer to PodGroups wait",
+	Ray:             "of RayClusters without task groups only the heads must start, and the hosts of a replica start one by one",
+	LeaderWorkerSet: "replicas start as a whole, with the startup policy LeaderReady never",
+}
+
 // deny tells once why an API is not read.
 func (w *Watch) deny(p *place, c candidate, err error) {
 	w.mu.Lock()
@@ -253,7 +260,7 @@ func (w *Watch) deny(p *place, c candidate, err error) {
 	p.denied = err.Error()
 	w.mu.Unlock()
 	if told != err.Error() {
-		w.o.Log.Warn("group objects may not be read; pods that refer to PodGroups wait",
+		w.o.Log.Warn("group objects may not be read; "+withoutThem[c.api],
 			"api", c.api, "version", c.version, "error", err, "hint", "allow list and watch of "+c.objects())
 	}
 }

@@ -77,11 +77,13 @@ func TestAClusterIsAsLargeAsWanted(t *testing.T) {
 			{Name: "tpu", Replicas: 3, Min: 2, Hosts: 4, Requests: requests("google.com/tpu", "4")},
 		},
 	})
+	table := f.Table()
+	table.Put(&groups.PodGroup{API: groups.Ray, Namespace: "team-b", Name: "big", Hosts: map[string]int32{"tpu": 4}})
 	names, uids, slices := map[string]bool{}, map[string]bool{}, map[string]int{}
 	var infos []groups.Info
 	for _, p := range f.Pods {
 		names[p.Name], uids[string(p.UID)] = true, true
-		m, problems := groups.Read(p, f.Table(), groups.Options{})
+		m, problems := groups.Read(p, table, groups.Options{})
 		if len(problems) > 0 || m.Job != "team-b/yunikorn/big" || m.Info.Queue != "root.x" || p.Spec.SchedulerName != "muster" {
 			t.Fatalf("%+v %v", m, problems)
 		}
