@@ -22,6 +22,9 @@ type witness struct {
 	// cut has the jobs that gave up a place which was kept for one of them: others took
 	// what it needs, and the rest goes on without it until there is room.
 	cut map[string]bool
+	// less has the jobs that have lost a part of their gang, from outside: whoever of them is
+	// to go can't stay, since the rest can't work.
+	less map[string]bool
 	// room is what each node, before the last turn, had beyond what ran on it, by
 	// resource, and had: nobody may run where a broken GPU has left too little, but those
 	// who were there.
@@ -40,7 +43,7 @@ type witness struct {
 
 func newWitness(tale *Tale) *witness {
 	return &witness{
-		tale: tale, cut: map[string]bool{}, room: map[string]nodeRoom{}, told: map[string]spec.Duration{},
+		tale: tale, cut: map[string]bool{}, less: map[string]bool{}, room: map[string]nodeRoom{}, told: map[string]spec.Duration{},
 		crowded: map[string]bool{}, running: map[string]bool{},
 	}
 }
@@ -48,9 +51,13 @@ func newWitness(tale *Tale) *witness {
 // expect notes what an event may bring about that is none of the scheduler's doing.
 func (w *witness) expect(ev ledger.Event) {
 	if job := jobOf(ev); job != "" {
-		w.cut[job] = true
+		w.cut[job], w.less[job] = true, true
 	}
 	switch e := ev.(type) {
+	case ledger.JobGrown:
+		delete(w.less, e.ID)
+	case ledger.JobGang:
+		delete(w.less, e.ID)
 	case ledger.TaskRunning:
 		w.forced, w.crowded[e.Node] = true, true
 	case ledger.NodeAdded:
@@ -90,7 +97,10 @@ func (w *witness) look(t loop.Turn) {
 	}
 	w.reclaim(state, t.Taken)
 	w.idle(state, t.Taken)
-	for _, text := range state.Audit() {
+}
+
+func (w *witness) audit() {
+	for _, text := range w.tale.world().Audit() {
 		w.note("%s", text)
 	}
 }
@@ -230,9 +240,9 @@ func (w *witness) job(j *world.Job) {
 	if placed != j.Placed || waiting != j.Waiting {
 		w.note("%s counts %d placed and %d waiting, its tasks %d and %d", j.Spec.ID, j.Placed, j.Waiting, placed, waiting)
 	}
-	if !j.Incomplete() {
+	if missing := j.GangMissing(); missing == 0 || j.HoldsNothing() {
 		delete(w.cut, j.Spec.ID)
-	} else if missing := j.GangMissing(); !w.cut[j.Spec.ID] {
+	} else if j.Incomplete() && !w.cut[j.Spec.ID] {
 		w.note("%s holds %d tasks, and %d of its gang are missing", j.Spec.ID, placed, missing)
 	}
 }
@@ -338,7 +348,7 @@ func (w *witness) idle(state *world.World, p *plan.Plan) {
 	first := func(job string, tasks []int32) string { return fmt.Sprintf("%s/%d", job, tasks[0]) }
 	for _, e := range p.Ends {
 		after, chosen := w.told[first(e.Job, e.Tasks)]
-		if quiet, ok := state.Quiet(tasksIn(state, e.Job, e.Tasks), p.Now); chosen && (!ok || quiet < after) {
+		if quiet, ok := state.Quiet(tasksIn(state, e.Job, e.Tasks), p.Now); chosen && (!ok || quiet < after) && !w.less[e.Job] {
 			w.note("%s is ended for being idle, and is so for %s (%v)", e.Job, clockText(quiet), ok)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 // GrowJob adds groups of tasks to a job, which are pending. Its tasks so far keep their
 // indexes.
 func (w *World) GrowJob(j *Job, groups []spec.TaskGroup) {
+	defer w.askMore(j)()
 	w.Epoch++
 	j.respec(func(s *spec.Job) { s.Tasks = append(slices.Clip(s.Tasks), groups...) })
 	total := int32(len(j.Tasks))
@@ -84,6 +85,7 @@ func (w *World) relink(j *Job, to []Task) {
 // SetMin changes how many tasks of a group must run together, those that have finished
 // included.
 func (w *World) SetMin(j *Job, group int, least int32) {
+	defer w.askMore(j)()
 	w.Epoch++
 	j.respec(func(s *spec.Job) {
 		s.Tasks = slices.Clone(s.Tasks)
@@ -92,6 +94,23 @@ func (w *World) SetMin(j *Job, group int, least int32) {
 	g := &j.Groups[group]
 	g.Min = least + g.Released
 	j.Shape = signature(j)
+}
+
+// askMore is called before the gang of a job becomes another one, and what it returns
+// after: a victim that may stay does so no less because its gang has grown, for it has lost
+// nothing.
+func (w *World) askMore(j *Job) (done func()) {
+	missing := make([]int32, len(w.Notices))
+	each := func(f func(i int, missing int32)) {
+		for i := range w.Notices {
+			n := &w.Notices[i]
+			if n.Job == j && n.IdleAfter > 0 && !slices.ContainsFunc(n.Tasks, func(t *Task) bool { return !t.Revocable() }) {
+				f(i, w.MissingWith(j, n.Tasks))
+			}
+		}
+	}
+	each(func(i int, now int32) { missing[i] = now })
+	return func() { each(func(i int, now int32) { w.Notices[i].Missing += now - missing[i] }) }
 }
 
 // Finish takes a task off its node for good.
