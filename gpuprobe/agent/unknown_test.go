@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -167,7 +168,7 @@ func TestAnErrorOfOneQuestionIsOneField(t *testing.T) {
 			if g.Health != wire.Health_HEALTHY || u.Busy == nil || !known(g, u) || !g.At.Equal(s.At) {
 				t.Errorf("%s says %v: %+v %+v", call, err, g, u)
 			}
-			if s := s.Sources[0]; !s.Up || err == nvml.ErrUnknown && !strings.Contains(s.Detail, "GPU 0: NVML: an unknown error") {
+			if s := s.Sources[0]; !s.Up || errors.Is(err, nvml.ErrUnknown) && !strings.Contains(s.Detail, "GPU 0: NVML: an unknown error") {
 				t.Errorf("nobody is told that %s says %v: %+v", call, err, s)
 			}
 		}

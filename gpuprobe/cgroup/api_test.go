@@ -10,7 +10,11 @@ func TestTheNameOfAnOwnerIsBoundedAndItsOwn(t *testing.T) {
 	deep := strings.Repeat("/äö", 1000)
 	names := map[string]bool{}
 	for _, o := range []Owner{
-		{Path: "/system.slice"}, {Path: deep}, {Path: deep + "/a"}, {Path: deep + "/b"}, {Path: "/x" + deep},
+		{Path: "/system.slice"},
+		{Path: deep},
+		{Path: deep + "/a"},
+		{Path: deep + "/b"},
+		{Path: "/x" + deep},
 		{Pod: "8f1c0000-0000-4000-8000-000000000000", Path: deep},
 	} {
 		name := o.Name()

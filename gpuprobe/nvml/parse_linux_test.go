@@ -164,8 +164,11 @@ func TestUseByProcessIsThatOfItsTwin(t *testing.T) {
 // What is not known must not look like what did nothing: somebody would be evicted for it.
 func TestSamplesOfNoUseAreNotIdleness(t *testing.T) {
 	use, _ := processUse([]processSample{
-		{pid: 1, timestamp: 20, sm: none32}, {pid: 2, timestamp: 20, sm: 0},
-		{pid: 3, timestamp: 0, sm: 50}, {pid: 4, timestamp: 0, sm: 0}, {pid: 5, timestamp: 10, sm: 50},
+		{pid: 1, timestamp: 20, sm: none32},
+		{pid: 2, timestamp: 20, sm: 0},
+		{pid: 3, timestamp: 0, sm: 50},
+		{pid: 4, timestamp: 0, sm: 0},
+		{pid: 5, timestamp: 10, sm: 50},
 	}, 10)
 	want := map[uint32]ProcessUse{1: {}, 2: {Samples: 1}, 3: {}}
 	if !maps.Equal(use, want) {
