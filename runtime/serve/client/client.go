@@ -68,7 +68,7 @@ func New(o Options) (*Client, error) {
 	if o.CAFile != "" {
 		text, err := os.ReadFile(o.CAFile)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("cannot read the certificates in %s: %w", o.CAFile, errors.Unwrap(err))
 		}
 		t.TLSClientConfig.RootCAs = x509.NewCertPool()
 		if !t.TLSClientConfig.RootCAs.AppendCertsFromPEM(text) {

@@ -129,8 +129,10 @@ func (a *app) fillExamples(c *cobra.Command) {
 	if c.Example == "" {
 		switch {
 		case c.Parent().Name() == "completion":
+			c.Short = "print what completes commands in " + c.Name()
 			c.Example = "  muster completion " + c.Name() + "\n  muster completion " + c.Name() + " --no-descriptions"
 		case c.Name() == "completion":
+			c.Short = "print what completes commands in a shell"
 			c.Example = "  source <(muster completion bash)\n  muster completion zsh > ~/.zfunc/_muster"
 		default:
 			c.Example = "  muster help sim run\n  muster help check"

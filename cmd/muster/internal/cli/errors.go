@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/musterhq/muster/cmd/internal/shell"
+	"github.com/musterhq/muster/cmd/muster/internal/output"
 	"github.com/musterhq/muster/cmd/muster/internal/policyset"
 	"github.com/musterhq/muster/hostabi"
 	"github.com/musterhq/muster/runtime/config"
@@ -60,6 +61,8 @@ func (a *app) report(err error) int {
 	var p *policyset.Error
 	var file *policyset.FileError
 	var refused *reason.Error
+	var unwritten *output.Unwritten
+	var path *fs.PathError
 	switch {
 	case errors.As(err, &refused):
 		for _, e := range refusals(err) {
@@ -73,6 +76,8 @@ func (a *app) report(err error) int {
 		}
 	case errors.As(err, &h):
 		code, hint = h.Code, h.Hint
+	case errors.As(err, &unwritten), errors.As(err, &path) && path.Op == "write":
+		hint = "is there such a folder, with room in it, and may you write to it?"
 	case errors.As(err, &p):
 		hint = p.Hint
 	}

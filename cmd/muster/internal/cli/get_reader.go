@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -71,9 +72,16 @@ func readFrom(ctx context.Context, c *client.Client, path string, q url.Values, 
 	case errors.As(err, &gone):
 		return m, failed("start it with `muster scheduler`, forward its port (`kubectl port-forward -n muster-system svc/muster 9070`), or name it with --server or MUSTER_SERVER", "%w", err)
 	case errors.As(err, &told):
-		return m, failed(told.Hint, "%w", err)
+		return m, failed(cmp.Or(listed[told.Code], told.Hint), "%w", err)
 	}
 	return m, err
+}
+
+// listed are hints in place of the API's, whose paths are for those who ask it themselves.
+var listed = map[string]string{
+	"unknown-queue": "`muster get queues` lists the queues",
+	"unknown-job":   "`muster get jobs` lists the jobs; one that has ended is not kept",
+	"unknown-node":  "`muster get nodes` lists the nodes",
 }
 
 // printRead prints what was read: as it came in JSON and YAML, else by text.

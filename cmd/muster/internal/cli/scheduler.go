@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -93,7 +95,12 @@ func (a *app) schedule(ctx context.Context, f schedulerFlags) error {
 		return err
 	}
 	o.Log = log
-	if err := scheduler.Run(ctx, o); err != nil {
+	err = scheduler.Run(ctx, o)
+	var none *scheduler.NoCluster
+	switch {
+	case errors.As(err, &none):
+		return failed("name a kubeconfig that `kubectl --kubeconfig FILE get nodes` works with; `muster sim serve` needs no cluster", "%w", err)
+	case err != nil:
 		return failed("the log above says what it was doing", "%w", err)
 	}
 	return nil
@@ -111,7 +118,10 @@ func (f *schedulerFlags) options() (scheduler.Options, error) {
 	if l := o.Lease; l.Elect && (l.Duration <= l.Renew || l.Renew <= l.Retry) {
 		return o, misused("as in --lease-duration 15s --renew-deadline 10s --retry-period 2s", "--lease-duration must be longer than --renew-deadline, and that longer than --retry-period")
 	}
+	kind, at, _ := strings.Cut(o.Queues, ":")
 	switch {
+	case o.Queues != "crd" && (kind != "configmap" && kind != "file" || at == ""):
+		return o, misused("write configmap:NAMESPACE/NAME, crd or file:PATH", "--queues %s is no place for queues", o.Queues)
 	case o.MaxCreated < 1:
 		return o, misused("a rule without `create: true` creates none", "--max-created-queues must be at least 1")
 	case o.IdleCreated < time.Second:

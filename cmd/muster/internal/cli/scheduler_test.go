@@ -27,6 +27,8 @@ func TestTheFlagsOfTheSchedulerArrive(t *testing.T) {
 		"": func(o scheduler.Options) bool {
 			return o.MaxCreated == 10_000 && o.IdleCreated == 10*time.Second && o.ProbeStreamAge == 30*time.Minute && !o.StayOnFailedGPUs
 		},
+		"--queues crd":                      func(o scheduler.Options) bool { return o.Queues == "crd" },
+		"--queues file:q.yaml":              func(o scheduler.Options) bool { return o.Queues == "file:q.yaml" },
 		"--max-created-queues 1":            func(o scheduler.Options) bool { return o.MaxCreated == 1 },
 		"--created-queue-idle 1h":           func(o scheduler.Options) bool { return o.IdleCreated == time.Hour },
 		"--probe-stream-age 1m":             func(o scheduler.Options) bool { return o.ProbeStreamAge == time.Minute },
@@ -44,6 +46,7 @@ func TestFlagsOfTheSchedulerThatMakeNoSenseAreRefused(t *testing.T) {
 	for _, line := range []string{
 		"--max-created-queues 0", "--max-created-queues -1", "--created-queue-idle 0", "--created-queue-idle 10ms",
 		"--probe-stream-age -1s", "--probe-stream-age 10s", "--scheduler-names default-scheduler", "--lease-duration 1s", "--node-gates x",
+		"--queues x", "--queues file:", "--queues configmap", "--queues crd:x",
 	} {
 		_, err := schedulerOptions(t, line)
 		if name, _, _ := strings.Cut(line, " "); err == nil || !strings.Contains(err.Error(), name) {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -41,6 +42,29 @@ func YAML(w io.Writer, v any) error {
 	return err
 }
 
+// Unwritten is a file that can't be written.
+type Unwritten struct {
+	Path string
+	Err  error
+}
+
+// Error names the file alone: the one beside it, which is written first, tells nobody
+// anything.
+func (e *Unwritten) Error() string {
+	why := e.Err
+	var p *fs.PathError
+	var l *os.LinkError
+	switch {
+	case errors.As(why, &p):
+		why = p.Err
+	case errors.As(why, &l):
+		why = l.Err
+	}
+	return fmt.Sprintf("cannot write %s: %v", e.Path, why)
+}
+
+func (e *Unwritten) Unwrap() error { return e.Err }
+
 // Files are files that are being made. Each is written beside its place; Commit
 // puts all into their places, Discard removes them, so that a command that fails
 // has changed no file. The zero value is ready to use.
@@ -55,7 +79,7 @@ type made struct {
 func (f *Files) Create(path string) (io.Writer, error) {
 	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
 	if err != nil {
-		return nil, fmt.Errorf("cannot write %s: %w", path, err)
+		return nil, &Unwritten{path, err}
 	}
 	f.made = append(f.made, made{tmp, path})
 	return tmp, nil
@@ -68,7 +92,7 @@ func (f *Files) Write(path string, content func(io.Writer) error) error {
 		return err
 	}
 	if err := content(w); err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, err)
+		return &Unwritten{path, err}
 	}
 	return nil
 }
@@ -79,12 +103,12 @@ func (f *Files) Commit() error {
 	for _, m := range f.made {
 		err := errors.Join(m.tmp.Chmod(0o644), m.tmp.Close())
 		if err != nil {
-			return fmt.Errorf("cannot write %s: %w", m.path, err)
+			return &Unwritten{m.path, err}
 		}
 	}
 	for _, m := range f.made {
 		if err := os.Rename(m.tmp.Name(), m.path); err != nil {
-			return fmt.Errorf("cannot write %s: %w", m.path, err)
+			return &Unwritten{m.path, err}
 		}
 	}
 	f.made = nil

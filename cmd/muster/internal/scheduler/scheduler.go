@@ -87,6 +87,15 @@ func Run(ctx context.Context, o Options) error {
 	return p.run(ctx)
 }
 
+// NoCluster says that it is not known how to reach one.
+type NoCluster struct{ Err error }
+
+func (e *NoCluster) Error() string {
+	return fmt.Sprintf("no way to the cluster (set --kubeconfig, KUBECONFIG, or run as a pod): %v", e.Err)
+}
+
+func (e *NoCluster) Unwrap() error { return e.Err }
+
 // Config is how to reach the cluster: without the client's own limits, which would be
 // the slowest part, and in the encoding that costs the API server least.
 func Config(kubeconfig string) (*rest.Config, error) {
@@ -96,7 +105,7 @@ func Config(kubeconfig string) (*rest.Config, error) {
 	}
 	c, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{}).ClientConfig()
 	if err != nil {
-		return nil, fmt.Errorf("no way to the cluster (set --kubeconfig, KUBECONFIG, or run as a pod): %w", err)
+		return nil, &NoCluster{err}
 	}
 	c.QPS, c.Burst = -1, -1
 	c.UserAgent = "muster-scheduler"
