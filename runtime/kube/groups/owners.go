@@ -84,6 +84,7 @@ func (r *reader) leaderWorkerSet() {
 	if g := r.objects.PodGroup(LeaderWorkerSet, r.pod.Namespace, r.label(lwsName)); g != nil {
 		r.m.Info.Min, r.m.Info.Queue = g.Min, g.Queue
 		r.problems = append(r.problems, g.Problems...)
+		r.annotations(g.Annotations, g.Key().String()+" "+annotationsField)
 	}
 }
 

@@ -3,6 +3,7 @@ package groups_test
 import (
 	"slices"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -17,7 +18,7 @@ func leaderWorkerSet(policy string) *groups.Table {
 	t := &groups.Table{}
 	t.Put(groups.FromObject(&unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "leaderworkerset.x-k8s.io/v1", "kind": "LeaderWorkerSet",
-		"metadata": map[string]any{"namespace": "team-a", "name": "vllm", "labels": map[string]any{"muster.dev/queue": "root.serve"}},
+		"metadata": map[string]any{"namespace": "team-a", "name": "vllm", "labels": map[string]any{"muster.dev/queue": "root.serve"}, "annotations": map[string]any{"muster.dev/notice": "90s"}},
 		"spec":     map[string]any{"startupPolicy": policy, "leaderWorkerTemplate": map[string]any{"size": int64(4)}},
 	}}))
 	return t
@@ -120,9 +121,9 @@ func TestHowManyPodsOfALeaderWorkerSetStartTogether(t *testing.T) {
 			}
 		})
 	}
-	t.Run("the set's queue is the pods'", func(t *testing.T) {
-		if m, _ := groups.Read(pod(leader...), leaderWorkerSet("LeaderReady"), groups.Options{}); m.Info.Queue != "root.serve" {
-			t.Errorf("queue %q", m.Info.Queue)
+	t.Run("what the set says of its queue and itself holds for its pods", func(t *testing.T) {
+		if m, _ := groups.Read(pod(leader...), leaderWorkerSet("LeaderReady"), groups.Options{}); m.Info.Queue != "root.serve" || m.Info.Notice != 90*time.Second {
+			t.Errorf("%+v", m.Info)
 		}
 	})
 }
