@@ -8,7 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	coreinformers "k8s.io/client-go/informers/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 )
@@ -29,10 +30,22 @@ type ConfigMap struct {
 // called on every change, and when reading it begins to fail; it must not block.
 func NewConfigMap(client kubernetes.Interface, namespace, name string, changed func()) (*ConfigMap, error) {
 	c := &ConfigMap{Namespace: namespace, Name: name, changed: changed}
-	only := func(o *metav1.ListOptions) {
-		o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
-	}
-	c.informer = coreinformers.NewFilteredConfigMapInformer(client, namespace, 0, cache.Indexers{}, only)
+	maps := client.CoreV1().ConfigMaps(namespace)
+	only := fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
+	c.informer = cache.NewSharedIndexInformer(cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			o.FieldSelector = only
+			return maps.List(ctx, o)
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			o.FieldSelector = only
+			w, err := maps.Watch(ctx, o)
+			if err == nil {
+				c.works()
+			}
+			return w, err
+		},
+	}, client), &corev1.ConfigMap{}, 0, cache.Indexers{})
 	if err := c.informer.SetWatchErrorHandlerWithContext(c.failed); err != nil {
 		return nil, err
 	}
@@ -50,6 +63,18 @@ func (c *ConfigMap) again() {
 	c.err = nil
 	c.mu.Unlock()
 	c.changed()
+}
+
+// works takes in that the ConfigMap is watched, whether or not there is one: a watch that
+// begins well tells of nothing by itself.
+func (c *ConfigMap) works() {
+	c.mu.Lock()
+	was := c.err
+	c.err = nil
+	c.mu.Unlock()
+	if was != nil {
+		c.changed()
+	}
 }
 
 func (c *ConfigMap) failed(_ context.Context, _ *cache.Reflector, err error) {
