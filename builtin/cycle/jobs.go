@@ -25,7 +25,13 @@ func (c *cycle) order() {
 func (c *cycle) orderLeaf(q quota.Q) {
 	s := &c.queues[q]
 	for _, j := range c.w.PendingIn(q) {
-		if j.Waiting > 0 && (gangRuns(j) || j.Incomplete()) && !c.unjudged(j) && c.mayRun(j) {
+		switch {
+		case j.Waiting == 0 || !gangRuns(j) && !j.Incomplete():
+		case c.unjudged(j):
+			if j.HoldsNothing() { // it has lost its places in this step
+				c.wakeAt(c.now + 1)
+			}
+		case c.mayRun(j):
 			s.jobs = append(s.jobs, j)
 		}
 	}

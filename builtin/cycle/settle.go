@@ -99,7 +99,6 @@ func (c *cycle) lacksDevices(j *world.Job) bool {
 func (c *cycle) dropClaims(j *world.Job, why string) {
 	c.w.GiveUpClaims(j)
 	c.event(plan.EventExpired, j, fmt.Sprintf("%s gave up the places kept for it: %s", j.Spec.ID, why))
-	c.fruitful = true
 }
 
 // expireReservations lifts reservations of gangs that have started or gone, and
