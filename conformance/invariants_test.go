@@ -54,6 +54,12 @@ func (w *witness) expect(ev ledger.Event) {
 		w.cut[job], w.less[job] = true, true
 	}
 	switch e := ev.(type) {
+	case ledger.NodeRemoved:
+		if n, ok := w.tale.world().NodeNamed(e.Name); ok {
+			for _, t := range w.tale.world().TasksOn(n) {
+				w.less[t.Job.Spec.ID] = true
+			}
+		}
 	case ledger.JobGrown:
 		delete(w.less, e.ID)
 	case ledger.JobGang:
