@@ -98,6 +98,7 @@ func (a *Actor) evictPod(ctx context.Context, g *eviction, e *Evict) {
 
 // evict ends the pod, by the Eviction API as long as patience with its budgets lasts.
 func (a *Actor) evict(ctx context.Context, e *Evict) (overridden bool, err error) {
+	late, _ := a.marks.lane.waiting(e.Pod.UID)
 	if over := a.marks.lane.drop(e.Pod.UID); over != nil {
 		select {
 		case <-over:
@@ -106,7 +107,14 @@ func (a *Actor) evict(ctx context.Context, e *Evict) (overridden bool, err error
 		}
 	}
 	if !a.marks.fresh(e.Pod.UID, a.clock.Now()) {
-		err := a.again(ctx, a.opts.Patience, func() error { return a.disrupt(ctx, e.Pod, e.condition(), e.Text) })
+		err := a.again(ctx, a.opts.Patience, func() error {
+			if late.notice != nil { // its time was over before its turn came
+				if err := a.announce(ctx, late.notice); err != nil {
+					return err
+				}
+			}
+			return a.disrupt(ctx, e.Pod, e.condition(), e.Text)
+		})
 		switch fateOf(err) {
 		case gone, conflict:
 			return false, nil // it is gone, or another pod has its name

@@ -1,6 +1,7 @@
 package act
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -189,6 +190,42 @@ func TestANoticeTellsTheDeadlineAndCanBeWithdrawn(t *testing.T) {
 	slices.Sort(reasons)
 	if !slices.Equal(reasons, []string{"EvictionWithdrawn", "PreemptionNotice"}) {
 		t.Errorf("%v", reasons)
+	}
+}
+
+// Notices wait for their turn, and longer while the API server is away: their time may be
+// over by then.
+func TestWhoIsEvictedWasToldBeforeHoweverLateThatWas(t *testing.T) {
+	s, h := newServer(t), newHeard()
+	pods := s.pods(20)
+	told := map[string]bool{}
+	var untold []string
+	s.setFault(func(c *call) fault { // s.mu is held
+		switch {
+		case c.is(http.MethodPatch, "pods", "") && strings.Contains(string(c.body), EvictAtAnnotation):
+			told[c.name] = true
+		case c.sub == "eviction" && !told[c.name]:
+			untold = append(untold, c.name)
+		}
+		return fault{}
+	})
+	a := New(s.client(), Options{EvictWorkers: 2, NoEvents: true}, h)
+	for _, p := range pods {
+		a.Do(Work{Notices: []Notice{{Pod: p, Job: "j", Deadline: time.Unix(0, a.clock.Now()), Reason: "Reclaimed"}}})
+	}
+	slices.Reverse(pods) // those first that are told last
+	a.Do(Work{Evicts: evictsOf("j", pods...)})
+	ctx, cancel := context.WithCancel(t.Context())
+	over := make(chan struct{})
+	go func() { defer close(over); a.Run(ctx) }()
+	eventually(t, "all evicted", func() bool { return a.Stats().QueuedEvicts == 0 })
+	cancel()
+	<-over
+	if len(untold) > 0 {
+		t.Errorf("evicted without a word: %v", untold)
+	}
+	if n := a.Stats().Evicted; n != 20 {
+		t.Errorf("%d were evicted", n)
 	}
 }
 

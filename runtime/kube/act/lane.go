@@ -152,6 +152,16 @@ func (l *lane[T]) cancel(uid types.UID) bool {
 	return true
 }
 
+// waiting is what is to be done for the pod and has not begun.
+func (l *lane[T]) waiting(uid types.UID) (v T, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if it := l.items[uid]; it != nil {
+		return it.value, true
+	}
+	return v, false
+}
+
 // drop forgets what is to be done for the pod. If it is being done, the channel closes
 // when it is over; otherwise it is nil.
 func (l *lane[T]) drop(uid types.UID) <-chan struct{} {

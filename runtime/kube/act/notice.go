@@ -86,9 +86,7 @@ func (a *Actor) markPod(ctx context.Context, m mark) error {
 		return a.unmarkPod(ctx, m)
 	}
 	n := m.notice
-	deadline := n.Deadline.UTC().Format(time.RFC3339)
-	err := a.patchAnnotations(ctx, a.evicts.draw, n.Pod, map[string]any{EvictAtAnnotation: deadline, EvictReasonAnnotation: n.Reason})
-	if err != nil {
+	if err := a.announce(ctx, n); err != nil {
 		return err
 	}
 	if err := a.disrupt(ctx, n.Pod, corev1.PodReasonPreemptionByScheduler, n.Text); err != nil {
@@ -97,9 +95,16 @@ func (a *Actor) markPod(ctx context.Context, m mark) error {
 	a.stats.noticed.Add(1)
 	a.events.put(event{
 		about: podReference(n.Pod), kind: corev1.EventTypeWarning, reason: "PreemptionNotice", action: "Preempting",
-		text: fmt.Sprintf("Will be evicted at %s (%s): %s", deadline, n.Reason, n.Text),
+		text: fmt.Sprintf("Will be evicted at %s (%s): %s", n.at(), n.Reason, n.Text),
 	})
 	return nil
+}
+
+func (n *Notice) at() string { return n.Deadline.UTC().Format(time.RFC3339) }
+
+// announce writes on the pod when it will be evicted.
+func (a *Actor) announce(ctx context.Context, n *Notice) error {
+	return a.patchAnnotations(ctx, a.evicts.draw, n.Pod, map[string]any{EvictAtAnnotation: n.at(), EvictReasonAnnotation: n.Reason})
 }
 
 func (a *Actor) unmarkPod(ctx context.Context, m mark) error {
