@@ -88,6 +88,12 @@ func (s State) native(w statusOf, version string) {
 func (s State) volcano(w statusOf, least int32) {
 	before, _ := w.status["phase"].(string)
 	phase := "Pending"
+	if s.Members == 0 { // its pods are yet to be made, or were removed
+		if before == "" || before == phase {
+			w.status["phase"] = "Inqueue"
+		}
+		return
+	}
 	switch over := s.Succeeded + s.Failed; {
 	case s.Members > 0 && over == s.Members && s.Succeeded > 0:
 		phase = "Completed"
@@ -95,7 +101,7 @@ func (s State) volcano(w statusOf, least int32) {
 		phase = "Running"
 	case s.Running > 0 && (before == "Running" || before == "Unknown"):
 		phase = "Unknown"
-	case s.Admitted:
+	case s.Admitted, s.Members < least && s.Reason != SchedulerError: // the controller makes the rest
 		phase = "Inqueue"
 	}
 	w.status["phase"] = phase

@@ -135,6 +135,28 @@ func TestAVolcanoGroupGoesThroughVolcanosPhases(t *testing.T) {
 	}
 }
 
+// Volcano's controller makes the pods of a Job when the group is Inqueue.
+func TestAVolcanoGroupWithoutItsPodsIsInqueueSoThatTheyAreMade(t *testing.T) {
+	w := newWriting(t)
+	w.run()
+	for _, step := range []struct {
+		state groups.State
+		want  string
+	}{
+		{groups.State{}, "phase=Inqueue"},
+		{groups.State{Members: 1, Reason: groups.Unschedulable, Text: "not all"}, "phase=Inqueue Unschedulable=True(NotEnoughResources: not all)@2001-09-09T01:46:40Z"},
+		{groups.State{Members: 1, Reason: groups.SchedulerError, Text: "no queue"}, "phase=Pending Unschedulable=True(NotEnoughResources: no queue)@2001-09-09T01:46:40Z"},
+		{groups.State{Members: 3, Bound: 3, Succeeded: 3}, "phase=Completed succeeded=3 Scheduled=True(tasks in the gang are ready to be scheduled: <nil>)@2001-09-09T01:46:40Z"},
+	} {
+		w.status.Set(volcanoKey, step.state)
+		w.says(volcanoKey, step.want)
+	}
+	w.status.Set(volcanoKey, groups.State{}) // its pods were removed
+	w.status.Set(nativeKey, groups.State{Members: 3, Bound: 3})
+	w.says(nativeKey, "PodGroupScheduled=True(Scheduled: <nil>)@2001-09-09T01:46:40Z")
+	w.says(volcanoKey, "phase=Completed succeeded=3 Scheduled=True(tasks in the gang are ready to be scheduled: <nil>)@2001-09-09T01:46:40Z")
+}
+
 func TestACoschedulingGroupGoesThroughItsPhases(t *testing.T) {
 	w := newWriting(t)
 	w.run()

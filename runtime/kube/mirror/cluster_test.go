@@ -45,12 +45,13 @@ type cluster struct {
 	awaited []string        // what probes were asked to watch
 	stay    bool            // pods stay on GPUs that failed
 	// deleted is called with each pod that is gone: a controller may make another.
-	deleted func(*corev1.Pod)
-	refused []string
-	groups  groups.Table
-	objects pods.Objects
-	making  map[string]bool // queues that are being made
-	asked   int             // how often it was said that all jobs have asked for theirs
+	deleted   func(*corev1.Pod)
+	refused   []string
+	groups    groups.Table
+	objects   pods.Objects
+	making    map[string]bool             // queues that are being made
+	asked     int                         // how often it was said that all jobs have asked for theirs
+	groupSaid map[groups.Key]groups.State // how group objects were last said to stand
 
 	// meanwhile happens once, while the next plan is made.
 	meanwhile func()
@@ -142,7 +143,13 @@ func (c *cluster) restart(tree spec.Tree) {
 			return "root." + queue, nil
 		},
 		Asked: func() { c.asked++ },
-		Now:   func() time.Time { return c.now }, StayOnFailedGPUs: c.stay,
+		Group: func(k groups.Key, s groups.State) {
+			if c.groupSaid == nil {
+				c.groupSaid = map[groups.Key]groups.State{}
+			}
+			c.groupSaid[k] = s
+		},
+		Now: func() time.Time { return c.now }, StayOnFailedGPUs: c.stay,
 		Await: func(node string, owners []string) { c.awaited = append(c.awaited, node+": "+strings.Join(owners, " ")) },
 	})
 	c.l = loop.New(ledger.New(tree), cycle.Set{Admission: during{c}}, c.m, ticking{c})

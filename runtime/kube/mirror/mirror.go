@@ -115,11 +115,12 @@ type Mirror struct {
 	stale    map[*node]bool // nodes to look at
 	waiting  map[*pod]bool  // pods that wait for another object
 	refers   map[groups.Key]map[*pod]bool
-	version  uint64   // of the terms that were counted last
-	renamed  bool     // a namespace has come, gone or changed
-	referred bool     // something that pods refer to has
-	called   bool     // nodes have other names
-	perNode  []string // labels that name nodes
+	volcano  map[groups.Key]bool // groups of Volcano that exist
+	version  uint64              // of the terms that were counted last
+	renamed  bool                // a namespace has come, gone or changed
+	referred bool                // something that pods refer to has
+	called   bool                // nodes have other names
+	perNode  []string            // labels that name nodes
 	out      batch
 	knock    chan struct{}
 
@@ -153,7 +154,7 @@ func New(o Options) *Mirror {
 		o: o, terms: pods.NewTerms(o.PodOptions, o.Objects.Namespace),
 		pods: map[types.UID]*pod{}, names: map[types.NamespacedName]*pod{}, jobs: map[string]*job{}, nodes: map[string]*node{},
 		dirty: map[*job]bool{}, stale: map[*node]bool{}, waiting: map[*pod]bool{},
-		refers: map[groups.Key]map[*pod]bool{}, perNode: o.PodOptions.PerNodeLabels(),
+		refers: map[groups.Key]map[*pod]bool{}, volcano: map[groups.Key]bool{}, perNode: o.PodOptions.PerNodeLabels(),
 		knock: make(chan struct{}, 1), measured: map[*pod]bool{}, health: map[string]*health{}, noticed: map[*pod]time.Time{},
 		awaited: map[string]bool{},
 	}
@@ -280,6 +281,9 @@ func (m *Mirror) Begin(intended []act.Unit) {
 	m.flush()
 	m.resume(intended)
 	m.send()
+	for key := range m.volcano { //muster:anyorder each is about itself
+		m.tellEmpty(key)
+	}
 }
 
 // inherit takes for started what a former leader has seen whole: such a gang runs on when

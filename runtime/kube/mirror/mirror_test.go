@@ -639,3 +639,55 @@ func TestHostsOfAReplicaAboveTheGangStartTogetherOrNotAtAll(t *testing.T) {
 	c.crash()
 	c.expect("a0 a1 b0 b1 head")
 }
+
+// The controller of Volcano's Jobs makes pods when it hears that the group stands in the
+// queue, and not before.
+func TestAVolcanoGroupWithoutPodsIsToldToStandInTheQueue(t *testing.T) {
+	c := newCluster(t)
+	put := func(name string) groups.Key {
+		g := &groups.PodGroup{API: groups.Volcano, Version: "v1beta1", Namespace: "team", Name: name, UID: name, Min: 2}
+		c.groups.Put(g)
+		c.m.GroupChanged(g.Key())
+		return g.Key()
+	}
+	early, gone := put("early"), put("gone")
+	c.groups.Drop(gone)
+	c.m.GroupChanged(gone)
+	if len(c.groupSaid) != 0 {
+		t.Errorf("who does not lead said %v", c.groupSaid)
+	}
+	c.begin()
+	late, native := put("late"), c.group("native", 2)
+	for key, wanted := range map[groups.Key]bool{early: true, late: true, gone: false, native: false} {
+		if _, told := c.groupSaid[key]; told != wanted {
+			t.Errorf("%s: told %t, want %t", key, told, wanted)
+		}
+	}
+}
+
+// A pod has the tolerations that the API server gives to all, what its task group declares
+// has not: both are one shape, and the pod takes the place that is kept for it.
+func TestAPodAsTheAPIServerMakesItTakesThePlaceOfItsTaskGroup(t *testing.T) {
+	c := newCluster(t)
+	c.nodes(1, 4)
+	c.begin()
+	const declared = `[{"name":"head","minMember":1,"minResource":{"cpu":"1"}},{"name":"workers","minMember":2,"minResource":{"cpu":"1","nvidia.com/gpu":"1"}}]`
+	made := func(p *corev1.Pod) {
+		for _, key := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
+			seconds := int64(300)
+			p.Spec.Tolerations = append(p.Spec.Tolerations, corev1.Toleration{Key: key, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: &seconds})
+		}
+	}
+	in := func(group string) []change {
+		return []change{made, of("yunikorn"), label("applicationId", "ray"), annotation("yunikorn.apache.org/task-groups", declared), annotation("yunikorn.apache.org/task-group-name", group)}
+	}
+	c.pod("h", 0, in("head")...)
+	c.expect("h")
+	c.pod("w", 1, in("workers")...)
+	c.expect("h w")
+	for _, j := range c.l.Ledger().World().Jobs() {
+		if n := len(j.Tasks); n != 3 {
+			t.Errorf("the job has %d tasks, want those that were declared", n)
+		}
+	}
+}

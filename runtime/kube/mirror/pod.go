@@ -323,9 +323,11 @@ func (m *Mirror) refer(p *pod, to *groups.Key) {
 func (m *Mirror) GroupChanged(key groups.Key) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.noteEmpty(key)
 	if !m.begun {
 		return
 	}
+	m.tellEmpty(key)
 	for _, p := range sortedKeys(m.refers[key], func(p *pod) string { return string(p.obj.UID) }) {
 		m.read(p)
 		m.settlePod(p)

@@ -27,6 +27,25 @@ func (m *Mirror) tellGroup(j *job) {
 	m.o.Group(*key, m.stateOf(j))
 }
 
+// noteEmpty remembers the groups of Volcano that exist, for whoever comes to lead.
+func (m *Mirror) noteEmpty(key groups.Key) {
+	switch {
+	case key.API != groups.Volcano:
+	case m.o.Groups.PodGroup(key.API, key.Namespace, key.Name) == nil:
+		delete(m.volcano, key)
+	default:
+		m.volcano[key] = true
+	}
+}
+
+// tellEmpty says of a group without pods that they may come: the controller of Volcano's
+// Jobs makes them when the group's phase is no longer Pending, and not before.
+func (m *Mirror) tellEmpty(key groups.Key) {
+	if m.o.Group != nil && m.volcano[key] && len(m.refers[key]) == 0 {
+		m.o.Group(key, groups.State{})
+	}
+}
+
 // group is the object that the job's pods are read by.
 func (j *job) group() *groups.Key {
 	for p := range j.pods { //muster:anyorder members of a group refer to one object

@@ -115,9 +115,16 @@ func asksNVIDIA(r spec.Resources) bool {
 	return gpu && !otherGPUs(r)
 }
 
+// tolerations leaves out those for a while of nodes that are away: the API server gives
+// them to every pod and not to what is declared of pods to come, which must have one shape
+// with them, and such nodes take no new pods.
 func tolerations(pod *corev1.Pod) []toleration {
 	out := make([]toleration, 0, len(pod.Spec.Tolerations))
 	for _, t := range pod.Spec.Tolerations {
+		away := t.Key == corev1.TaintNodeNotReady || t.Key == corev1.TaintNodeUnreachable
+		if away && t.Effect == corev1.TaintEffectNoExecute && t.TolerationSeconds != nil {
+			continue
+		}
 		out = append(out, toleration{t.Key, t.Operator, t.Value, t.Effect})
 	}
 	return out
