@@ -225,7 +225,6 @@ func (m *Mirror) NamespacesChanged() {
 	m.renamed = true
 	m.mu.Unlock()
 	m.ObjectsChanged()
-
 }
 
 // QueuesChanged says that queues have other names or rules: jobs may have another one.
