@@ -72,7 +72,7 @@ const (
 	CodeRootNested      = "root-nested" // a queue named root below the inserted root
 	CodeLimitUnchecked  = "limit-beyond-ancestor"
 	CodeNobodyMay       = "nobody-may-submit" // no ACL on a queue's path, in a file that has some
-	CodeNotApplied      = "not-applied"       // YuniKorn acts on it, this version of Muster does not
+	CodeNotApplied      = "not-applied"       // this version of Muster does not act on it where it stands
 )
 
 var allCodes = []string{

@@ -101,6 +101,10 @@ func checkPartitions(r *report, parts []*rawPartition) []*rawPartition {
 		} else {
 			seen[key] = p.nameAt()
 		}
+		if key != "default" {
+			r.warnf(p.nameAt(), CodeNotApplied, "put its queues into the partition default, below the root",
+				"partition %q has no effect: all nodes of a cluster are in the partition default", p.name.text)
+		}
 		checkPartition(r, p)
 	}
 	return parts

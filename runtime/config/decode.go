@@ -238,6 +238,9 @@ func (r *reader) musterField(m *musterKeys, key text, v ast.Node) {
 		r.object(v, "policies", policyKeys, "", func(key text, v ast.Node) {
 			to := map[string]*string{"jobOrder": &m.jobOrder, "fairness": &m.fairness, "victims": &m.victims}
 			*to[key.text] = r.policy(v, key.text)
+			if key.text == "fairness" {
+				m.fairnessAt = key.at
+			}
 		})
 	case "preemption":
 		r.object(v, "preemption of a queue", preemptKeys, "write preemption: {policy: fence, delay: 30s}", func(key text, v ast.Node) {

@@ -77,6 +77,7 @@ func (q *rawQueue) isParent() bool { return q.parent || len(q.children) > 0 }
 type musterKeys struct {
 	weight                      int64
 	jobOrder, fairness, victims string
+	fairnessAt                  pos // of the key
 	strictFIFO                  bool
 	reserveAfter, minRuntime    int64 // nanoseconds
 	preemption                  string

@@ -92,9 +92,22 @@ func checkQueue(r *report, q *rawQueue) {
 	checkACL(r, q.admin, "adminacl")
 	checkProperties(r, q.properties)
 	checkLimits(r, q)
+	if q.up != nil {
+		checkFairness(r, q.path, q)
+	}
 	if t := q.template; t != nil {
+		checkFairness(r, q.path+" (childtemplate)", t)
 		checkProperties(r, t.properties)
 		checkOwnResources(r, q.path+" (childtemplate)", t)
+	}
+}
+
+// checkFairness warns of a policy that nothing asks: fairness shares the whole pool, so that of
+// the root decides for all queues. The other policies are inherited from any queue.
+func checkFairness(r *report, path string, q *rawQueue) {
+	if m := q.muster; m.fairness != "" {
+		r.warnf(m.fairnessAt, CodeNotApplied, "fairness is decided at the root: set policies: {fairness: "+m.fairness+"} of the queue root",
+			"policies.fairness of %s has no effect: only that of the root counts", path)
 	}
 }
 
