@@ -2,6 +2,8 @@ package kube
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/musterhq/muster/runtime/kube/mirror"
+	"github.com/musterhq/muster/runtime/kube/route"
 )
 
 // eventually polls, generously.
@@ -76,7 +79,7 @@ func TestAPodThatWasReplacedWhileTheWatchWasBrokenIsGone(t *testing.T) {
 
 func TestNothingIsRememberedOfNamespacesThatAreGone(t *testing.T) {
 	r := newRig(t, "partitions: [{name: default, queues: [{name: root, queues: [{name: a}]}]}]", Options{})
-	if err := r.s.followQuotas(); err != nil {
+	if err := r.s.followNamespaces(); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -100,4 +103,39 @@ func TestNothingIsRememberedOfNamespacesThatAreGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "nothing to be remembered", func() bool { return told() == 0 })
+}
+
+func TestANamespaceSaysUnderWhichQueueItsJobsAreAndMaySayItLater(t *testing.T) {
+	r := newRig(t, `
+partitions:
+  - name: default
+    placementrules: [{name: tag, value: namespace, create: true, parent: {name: tag, value: namespace.parentqueue}}]
+    queues: [{name: root, queues: [{name: org, parent: true}]}]`, Options{}).leads()
+	if err := r.s.followNamespaces(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer r.s.objects.factory.Shutdown()
+	defer cancel()
+	r.s.objects.factory.Start(ctx.Done())
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "ml"}}
+	api := r.s.o.Client.CoreV1().Namespaces()
+	if _, err := api.Create(ctx, ns, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the namespace", func() bool { return r.s.objects.Namespace("ml") != nil })
+	r.node("n", "4")
+	r.pod("ml", "train", "")
+	r.settle()
+	if why := r.why("ml/pod/train"); !strings.Contains(why, "namespace ml has none") {
+		t.Errorf("before the namespace names a queue: %q", why)
+	}
+	ns.Annotations = map[string]string{route.ParentQueueKey: "root.org"}
+	if _, err := api.Update(ctx, ns, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a queue below the one that is named", func() bool {
+		r.tend()
+		return slices.Equal(r.queues(), []string{"root.org.ml"})
+	})
 }

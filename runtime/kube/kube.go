@@ -195,7 +195,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	})
 	run("following groups", s.groups.Run)
 	run("asking probes", s.probes.run)
-	if err := s.followQuotas(); err != nil {
+	if err := s.followNamespaces(); err != nil {
 		return err
 	}
 	if err := s.objects.feed(ctx, s.mirror, s.probes.gone); err != nil {

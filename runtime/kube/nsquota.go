@@ -117,12 +117,17 @@ func quotas(ns *corev1.Namespace) map[string]string {
 	return out
 }
 
-// followQuotas has the garden looked after when the quota of a namespace changes.
-func (s *Scheduler) followQuotas() error {
+// followNamespaces has the garden looked after when the quota of a namespace changes, and
+// jobs that have no queue looked at again when it says under which one they shall be.
+func (s *Scheduler) followNamespaces() error {
 	_, err := s.objects.factory.Core().V1().Namespaces().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc: func(obj any) {
-			if ns, ok := obj.(*corev1.Namespace); ok && len(quotas(ns)) > 0 {
+			ns, _ := obj.(*corev1.Namespace)
+			if ns != nil && len(quotas(ns)) > 0 {
 				s.garden.wake()
+			}
+			if parentQueue(ns) != "" {
+				s.mirror.QueuesGrown()
 			}
 		},
 		UpdateFunc: func(was, now any) {
@@ -130,6 +135,9 @@ func (s *Scheduler) followQuotas() error {
 			b, _ := now.(*corev1.Namespace)
 			if a != nil && b != nil && !maps.Equal(quotas(a), quotas(b)) {
 				s.garden.wake()
+			}
+			if parentQueue(a) != parentQueue(b) {
+				s.mirror.QueuesGrown()
 			}
 		},
 		DeleteFunc: func(obj any) {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/musterhq/muster/builtin/spec"
 	"github.com/musterhq/muster/runtime/clock"
 	"github.com/musterhq/muster/runtime/config/grow"
@@ -35,7 +37,9 @@ func (s *Scheduler) queue(info groups.Info, namespace string) (string, *pods.Pro
 	s.mu.Lock()
 	now, next, drains := s.router, s.next, s.drains
 	s.mu.Unlock()
-	place, err := now.Place(route.Job{Queue: info.Queue, User: info.User, Groups: info.UserGroups, Namespace: namespace})
+	place, err := now.Place(route.Job{
+		Queue: info.Queue, User: info.User, Groups: info.UserGroups, Namespace: namespace, ParentQueue: parentQueue(s.objects.Namespace(namespace)),
+	})
 	var no *route.Refusal
 	switch {
 	case errors.As(err, &no):
@@ -49,6 +53,15 @@ func (s *Scheduler) queue(info groups.Info, namespace string) (string, *pods.Pro
 		return "", &pods.Problem{Code: "queues-changing", Text: "the tree of queues is being changed"}
 	}
 	return place.Path, nil
+}
+
+// parentQueue is the queue under which a namespace wants those of its jobs; it may not be
+// known, or be gone.
+func parentQueue(ns *corev1.Namespace) string {
+	if ns == nil {
+		return ""
+	}
+	return ns.Annotations[route.ParentQueueKey]
 }
 
 // apply makes a configured tree the one that holds. The loop answers for it; one that has
