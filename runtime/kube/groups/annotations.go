@@ -73,7 +73,13 @@ func (r *reader) gangMin() {
 			"the gang is declared by %s", r.m.Dialect)
 		return
 	}
-	if n := r.count(annotationsField, KeyGangMin, text); n > 0 {
+	n := r.count(annotationsField, KeyGangMin, text)
+	if n > 1 && r.m.Dialect == "pod" {
+		r.problem("ignored-annotation", at(annotationsField, KeyGangMin), "have a Job, a JobSet or a PodGroup make the gang",
+			"nothing says which pods belong to this one; it starts alone")
+		return
+	}
+	if n > 0 {
 		r.m.Info.Min = n
 	}
 }

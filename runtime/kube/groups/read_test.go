@@ -110,6 +110,7 @@ func TestAPodThatSaysSomethingSenselessIsToldWhereAndWhatToWrite(t *testing.T) {
 		{"a gang of many", pod(groups.KeyGangMin, "many"), "bad-number"},
 		{"a gang beyond all clusters", pod(groups.KeyGangMin, "2000000"), "bad-min"},
 		{"a gang declared twice", pod("label:applicationId", "a", taskGroups, `[{"name":"a","minMember":1}]`, groups.KeyGangMin, "2"), "ignored-annotation"},
+		{"a gang of a pod that belongs to nothing", pod(groups.KeyGangMin, "4"), "ignored-annotation"},
 		{"a user that is no JSON", pod("label:applicationId", "a", "yunikorn.apache.org/user.info", "ada"), "bad-user"},
 		{"a parameter with a blank", pod("label:applicationId", "a", "yunikorn.apache.org/schedulingPolicyParameters", "gangSchedulingStyle: Hard"), "bad-parameter"},
 		{"a timeout in words", pod("label:applicationId", "a", "yunikorn.apache.org/schedulingPolicyParameters", "placeholderTimeoutInSeconds=1m"), "bad-parameter"},
