@@ -129,6 +129,24 @@ func (c *Client) Get(ctx context.Context, path string, query url.Values, into an
 	return m, err
 }
 
+// Ready asks whether the process can be asked, as kubelets do, and what it says of that.
+func (c *Client) Ready(ctx context.Context) (ready bool, text string, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.server+"/readyz", nil)
+	if err != nil {
+		return false, "", err
+	}
+	answer, err := c.http.Do(r)
+	if err != nil {
+		return false, "", &Unreachable{c.server, err}
+	}
+	defer func() { err = errors.Join(err, answer.Body.Close()) }()
+	body, err := io.ReadAll(io.LimitReader(answer.Body, 16<<10))
+	if err != nil {
+		return false, "", &Unreachable{c.server, err}
+	}
+	return answer.StatusCode == http.StatusOK, strings.TrimSpace(string(body)), nil
+}
+
 func (c *Client) read(status int, text []byte, into any) (m Meta, err error) {
 	var a struct {
 		At         time.Time       `json:"at"`

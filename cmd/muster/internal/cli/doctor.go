@@ -25,7 +25,7 @@ func (a *app) doctor() *cobra.Command {
 	c := a.command("doctor", "look for what is wrong with a running installation", `
 Asks the scheduler (does it answer, decide, and act; do its policies, and do they and it
 speak one ABI; do clocks agree; of which nodes do probes tell what their GPUs do) and, with
-a kubeconfig, the cluster (CRDs, the lease, the versions of Muster's pods, the rights of
+a kubeconfig, the cluster (CRDs, the lease, the queues, the versions of Muster's pods, the rights of
 the scheduler's account). A line for each check: ok, warn, fail,
 or skip for what could not be asked; -o json has all names that a line leaves out.`, `
   muster doctor
@@ -39,6 +39,7 @@ or skip for what could not be asked; -o json has all names that a line leaves ou
 	fl.BoolVar(&f.noCluster, "no-cluster", false, "ask the scheduler only")
 	fl.StringVar(&f.Namespace, "namespace", "muster-system", "`NAMESPACE` of the scheduler")
 	fl.StringVar(&f.Account, "account", "muster", "`NAME` of its service account")
+	fl.StringVar(&f.Queues, "queues", "", "where the queues are, as the scheduler's --`QUEUES` has it (default: what its pods say)")
 	fl.StringVar(&f.Lease, "lease-name", "muster-scheduler", "`NAME` of its Lease object")
 	return c
 }

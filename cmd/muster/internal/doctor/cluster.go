@@ -22,7 +22,11 @@ import (
 )
 
 // Installation says how Muster was installed.
-type Installation struct{ Namespace, Account, Lease string }
+type Installation struct {
+	Namespace, Account, Lease string
+	// Queues is where the queues are, as the scheduler's --queues has it; "" is what its pods say.
+	Queues string
+}
 
 // Clock compares the API server's clock with ours.
 func Clock(ctx context.Context, config *rest.Config, now func() time.Time) (Check, error) {
@@ -53,7 +57,7 @@ func Clock(ctx context.Context, config *rest.Config, now func() time.Time) (Chec
 
 // Cluster asks an API server whether it has what Muster needs.
 func Cluster(ctx context.Context, api kubernetes.Interface, in Installation, now func() time.Time) ([]Check, error) {
-	checks := []Check{crds(api), lease(ctx, api, in, now), images(ctx, api, in)}
+	checks := []Check{crds(api), lease(ctx, api, in, now), queues(ctx, api, in), images(ctx, api, in)}
 	rights, err := rights(ctx, api, in)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()

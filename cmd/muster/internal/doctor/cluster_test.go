@@ -22,7 +22,7 @@ import (
 
 var (
 	noon = time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
-	here = Installation{"muster-system", "muster", "muster-scheduler"}
+	here = Installation{Namespace: "muster-system", Account: "muster", Lease: "muster-scheduler"}
 )
 
 func at(t time.Time) func() time.Time { return func() time.Time { return t } }
@@ -34,7 +34,7 @@ func cluster(ago time.Duration, missing ...string) *fake.Clientset {
 	api := fake.NewClientset(&coordinationv1.Lease{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "muster-scheduler"},
 		Spec:       coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds, RenewTime: &renewed},
-	}, pod("muster-0", "scheduler", "musterhq/muster:0.4.0"), pod("muster-probe-x", "probe", "musterhq/muster:0.4.0"))
+	}, pod("muster-0", "scheduler", "musterhq/muster:0.4.0"), queuesMap("muster-queues", goodQueues), pod("muster-probe-x", "probe", "musterhq/muster:0.4.0"))
 	api.Discovery().(*fakediscovery.FakeDiscovery).Resources = []*metav1.APIResourceList{{
 		GroupVersion: ourGroup, APIResources: []metav1.APIResource{{Name: "queues"}, {Name: "policies"}, {Name: "gpunodes"}},
 	}}
@@ -74,7 +74,7 @@ func diagnose(t *testing.T, api *fake.Clientset) []Check {
 
 func TestAClusterThatHasEverythingIsWell(t *testing.T) {
 	checks := diagnose(t, cluster(5*time.Second))
-	if got := states(checks); got != "crds ok, lease ok, versions ok, rights ok" || Worst(checks) != OK {
+	if got := states(checks); got != "crds ok, lease ok, queues ok, versions ok, rights ok" || Worst(checks) != OK {
 		t.Errorf("%s: %+v", got, checks)
 	}
 }
@@ -100,15 +100,15 @@ func TestWhatAClusterLacksIsNamed(t *testing.T) {
 		api          *fake.Clientset
 		states, text string
 	}{
-		"no kinds":               {noKinds, "crds warn, lease ok, versions ok, rights ok", "no gpunodes, policies, queues of muster.dev/v1alpha1"},
-		"old kinds":              {someKinds, "crds warn, lease ok, versions ok, rights ok", "no gpunodes, policies of"},
-		"a silent leader":        {cluster(time.Minute), "crds ok, lease fail, versions ok, rights ok", "has not renewed it for 1m0s"},
-		"half an upgrade":        {upgraded, "crds ok, lease ok, versions warn, rights ok", "run 2 images: musterhq/muster:0.3.0 of 1 probe pods, musterhq/muster:0.4.0 of 1 probe pods, musterhq/muster:0.4.0 of 1 scheduler pods"},
-		"pods can't be listed":   {unlisted, "crds ok, lease ok, versions skip, rights ok", "can't be listed: forbidden"},
-		"missing rights":         {cluster(0, "create pods/binding", "patch queues/status.muster.dev"), "crds ok, lease ok, versions ok, rights fail", "may not create pods/binding, patch queues/status.muster.dev"},
-		"budgets are respected":  {cluster(0, "delete pods"), "crds ok, lease ok, versions ok, rights ok", ""},
-		"rights can't be asked":  {unasked, "crds ok, lease ok, versions ok, rights skip", "can't be asked: forbidden"},
-		"the lease is elsewhere": {fake.NewClientset(), "crds warn, lease fail, versions skip, rights skip", "there is no lease muster-system/muster-scheduler"},
+		"no kinds":               {noKinds, "crds warn, lease ok, queues ok, versions ok, rights ok", "no gpunodes, policies, queues of muster.dev/v1alpha1"},
+		"old kinds":              {someKinds, "crds warn, lease ok, queues ok, versions ok, rights ok", "no gpunodes, policies of"},
+		"a silent leader":        {cluster(time.Minute), "crds ok, lease fail, queues ok, versions ok, rights ok", "has not renewed it for 1m0s"},
+		"half an upgrade":        {upgraded, "crds ok, lease ok, queues ok, versions warn, rights ok", "run 2 images: musterhq/muster:0.3.0 of 1 probe pods, musterhq/muster:0.4.0 of 1 probe pods, musterhq/muster:0.4.0 of 1 scheduler pods"},
+		"pods can't be listed":   {unlisted, "crds ok, lease ok, queues skip, versions skip, rights ok", "can't be listed: forbidden"},
+		"missing rights":         {cluster(0, "create pods/binding", "patch queues/status.muster.dev"), "crds ok, lease ok, queues ok, versions ok, rights fail", "may not create pods/binding, patch queues/status.muster.dev"},
+		"budgets are respected":  {cluster(0, "delete pods"), "crds ok, lease ok, queues ok, versions ok, rights ok", ""},
+		"rights can't be asked":  {unasked, "crds ok, lease ok, queues ok, versions ok, rights skip", "can't be asked: forbidden"},
+		"the lease is elsewhere": {fake.NewClientset(), "crds warn, lease fail, queues warn, versions skip, rights skip", "there is no lease muster-system/muster-scheduler"},
 	} {
 		checks := diagnose(t, c.api)
 		var text string

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/musterhq/muster/builtin/order"
+	kinds "github.com/musterhq/muster/policies"
 	"github.com/musterhq/muster/runtime/reload"
 	"github.com/musterhq/muster/runtime/serve"
 	"github.com/musterhq/muster/runtime/serve/client"
@@ -28,7 +30,7 @@ func Scheduler(ctx context.Context, c *client.Client, now func() time.Time) ([]C
 		return nil, ctx.Err()
 	}
 	if err != nil {
-		return []Check{unanswered(c, err)}, nil
+		return unanswered(ctx, c, err), nil
 	}
 	checks := append(poolChecks(c, m, &pool), clock("clock", "the scheduler", m.Date, before, now()))
 	probes := func(ctx context.Context, c *client.Client) ([]Check, error) { return probes(ctx, c, pool.ProbeWire) }
@@ -39,20 +41,32 @@ func Scheduler(ctx context.Context, c *client.Client, now func() time.Time) ([]C
 			return nil, ctx.Err()
 		}
 		if err != nil {
-			more = []Check{unanswered(c, err)}
+			more = unanswered(ctx, c, err)
 		}
 		checks = append(checks, more...)
 	}
 	return checks, nil
 }
 
-// unanswered says why the scheduler could not be asked.
-func unanswered(c *client.Client, err error) Check {
+// unanswered says why the scheduler could not be asked. One that stands by or starts says more
+// where kubelets ask.
+func unanswered(ctx context.Context, c *client.Client, err error) []Check {
 	var told *serve.Error
-	if errors.As(err, &told) {
-		return fail("scheduler", told.Hint, "%s answers: %v", c.Server(), err)
+	if !errors.As(err, &told) {
+		return []Check{fail("scheduler", "start it with `muster scheduler`, forward its port (`kubectl port-forward -n muster-system svc/muster 9070`), or name it with --server or MUSTER_SERVER", "%v", err)}
 	}
-	return fail("scheduler", "start it with `muster scheduler`, forward its port (`kubectl port-forward -n muster-system svc/muster 9070`), or name it with --server or MUSTER_SERVER", "%v", err)
+	out := []Check{fail("scheduler", told.Hint, "%s answers: %v", c.Server(), err)}
+	if told.Code != "standby" && told.Code != "not-ready" {
+		return out
+	}
+	switch ready, why, err := c.Ready(ctx); {
+	case err != nil:
+		return append(out, skip("ready", "is there a proxy that keeps /readyz from you?", "%v", err))
+	case !ready:
+		return append(out, fail("ready", "until then it can't lead; where the queues are missing or refused, mend them (`muster check config` finds the places)", "/readyz says: %s", why))
+	default:
+		return append(out, ok("ready", "/readyz says: %s", why))
+	}
 }
 
 func poolChecks(c *client.Client, m client.Meta, p *view.Pool) (out []Check) {
@@ -89,7 +103,7 @@ func policies(ctx context.Context, c *client.Client, spoken string) ([]Check, er
 	if _, err := c.Get(ctx, "/policies", nil, &list); err != nil {
 		return nil, err
 	}
-	return []Check{answering(list), abi(list, spoken, view.PolicyABI)}, nil
+	return []Check{answering(list), named(list), abi(list, spoken, view.PolicyABI)}, nil
 }
 
 // answering looks for policies that a built-in has to answer for, and for versions that
@@ -120,6 +134,51 @@ func answering(list []serve.Policy) Check {
 		return warn("policies", hint, "the newest version of %s was refused", some(refused)).with(details)
 	}
 	return ok("policies", "all %d answer for themselves", len(list))
+}
+
+// named looks for policies that queues name and that nobody has loaded, or of which no version
+// has become active: the built-in of the kind decides instead.
+func named(list []serve.Policy) Check {
+	var names, details []string
+	for i := range list {
+		p := &list[i]
+		if len(p.Queues) == 0 {
+			continue
+		}
+		if why := unready(p); why != "" {
+			names = append(names, p.Name)
+			details = append(details, fmt.Sprintf("%s, named by %s: %s", p.Name, some(slices.Clone(p.Queues)), why))
+		}
+	}
+	if len(names) > 0 {
+		return warn("policy names", "load it (`muster policy load`, or a Policy object), or name one that is there; `muster get policies` lists them",
+			"queues name policies that do not decide, so built-ins do: %s", strings.Join(details, "; ")).with(details)
+	}
+	return ok("policy names", "every policy that queues name is there")
+}
+
+// unready is why a policy does not decide what queues name it for, "" if it does.
+func unready(p *serve.Policy) string {
+	switch {
+	case !p.BuiltIn && p.Active == nil && p.Refused != nil:
+		return strings.TrimSpace(fmt.Sprintf("not active, refused: %s [%s] %s", p.Refused.Text, p.Refused.Code, p.Refused.Hint))
+	case !p.BuiltIn && p.Active == nil && p.Incoming != nil:
+		return fmt.Sprintf("not active yet, %s %s", p.Incoming.State, p.Incoming.Text)
+	case !p.BuiltIn && p.Active == nil:
+		return "not active"
+	}
+	for _, k := range []kinds.Kind{kinds.JobOrder, kinds.QueueShares, kinds.VictimCosts} {
+		if !slices.Contains(p.Kinds, k.String()) {
+			continue
+		}
+		if p.BuiltIn && !slices.Contains(order.Names(k), p.Name) {
+			return "nothing of the name decides " + k.String()
+		}
+		if !p.BuiltIn && len(p.Active.Kinds) > 0 && !slices.Contains(p.Active.Kinds, k.String()) && !slices.Contains(order.Names(k), p.Name) {
+			return "it does not decide " + k.String()
+		}
+	}
+	return ""
 }
 
 // probes says of which nodes nobody knows what their GPUs do, and why. wire is what the
