@@ -134,6 +134,8 @@ func TestNoEdgeIsLostWhileStreamsChange(t *testing.T) {
 			got := s.busy()
 			return got >= 0 && max(got-want, want-got) <= busyBand
 		})
+		// The old stream may have told it. A new one that has told nothing is silent soon.
+		eventually(t, "the first report of the new stream", func() bool { return s.Stats().Full == uint64(round+2) })
 	}
 	if slices.ContainsFunc(s.read(), func(u usage.PodUse) bool { return !u.Known }) {
 		t.Error("it was unknown in between")
