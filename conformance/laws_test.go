@@ -346,12 +346,26 @@ func TestLawRefusedEventsChangeNothing(t *testing.T) {
 // nonsense is events about what is not there, or can't be so.
 func nonsense(w *world.World) []ledger.Event {
 	list := []ledger.Event{
-		ledger.NodeRemoved{Name: "nowhere"}, ledger.NodeAdded{}, ledger.NodeUsed{Name: "nowhere"},
+		ledger.NodeRemoved{Name: "nowhere"},
+		ledger.NodeAdded{},
+		ledger.NodeUsed{Name: "nowhere"},
 		ledger.NodeAdded{Node: spec.Node{Name: "n", Capacity: spec.GPUs(65)}},
-		ledger.JobGone{ID: "none"}, ledger.JobPriority{ID: "none"}, ledger.Saved{Job: "none"}, ledger.JobNear{ID: "none"},
-		ledger.TaskFinished{Job: "none"}, ledger.TaskLost{Job: "none"}, ledger.TaskReleased{Job: "none"}, ledger.TaskAbsent{Job: "none"},
-		ledger.TaskAgain{Job: "none"}, ledger.TaskRunning{Job: "none"}, ledger.TaskClaimed{Job: "none"}, ledger.UseMeasured{Job: "none"},
-		ledger.Evicted{Job: "none", Tasks: []int32{0}}, ledger.BindFailed{Job: "none", Tasks: []int32{0}}, ledger.JobGang{ID: "none"}, ledger.JobGrown{ID: "none"},
+		ledger.JobGone{ID: "none"},
+		ledger.JobPriority{ID: "none"},
+		ledger.Saved{Job: "none"},
+		ledger.JobNear{ID: "none"},
+		ledger.TaskFinished{Job: "none"},
+		ledger.TaskLost{Job: "none"},
+		ledger.TaskReleased{Job: "none"},
+		ledger.TaskAbsent{Job: "none"},
+		ledger.TaskAgain{Job: "none"},
+		ledger.TaskRunning{Job: "none"},
+		ledger.TaskClaimed{Job: "none"},
+		ledger.UseMeasured{Job: "none"},
+		ledger.Evicted{Job: "none", Tasks: []int32{0}},
+		ledger.BindFailed{Job: "none", Tasks: []int32{0}},
+		ledger.JobGang{ID: "none"},
+		ledger.JobGrown{ID: "none"},
 		ledger.JobSubmitted{Job: &spec.Job{ID: "new", Queue: "root.no", Tasks: []spec.TaskGroup{{Size: 1, Request: spec.Resources{{Name: "unheard/of", Amount: 1}}}}}},
 	}
 	for _, j := range w.Jobs() {
