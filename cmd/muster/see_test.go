@@ -25,13 +25,26 @@ func (guest) Authorize(_ context.Context, token, _, path string) (serve.Decision
 	return serve.Decision{}, nil
 }
 
+// lost is an adapter that knows of a job that no queue takes.
+type lost struct{}
+
+func (lost) Extra(id string) []view.Reason {
+	if id != "team/pod/lost" {
+		return nil
+	}
+	return []view.Reason{{Code: "no-queue", Text: "queue root.batsh is not in the configuration"}}
+}
+
 // The scripts of testdata/see ask a scheduler that runs: $MUSTER_SERVER on loopback for
 // everybody, $GUARDED over TLS for the token "secret". At $BARE is one that no probe
-// reports to, and whose queue root.serving a placement rule has created.
+// reports to, whose queue root.serving a placement rule has created, and that has no queue for
+// team/pod/lost.
 func TestSeeingScripts(t *testing.T) {
 	c, _ := servetest.Measured(t)
 	created := func() []view.Created { return []view.Created{{Path: "root.serving", Below: "root"}} }
-	other := servetest.Busy(t, view.Options{Created: created, Stays: int64(10 * time.Second)})
+	other := servetest.Busy(t, view.Options{
+		Created: created, Stays: int64(10 * time.Second), Extra: lost{}, Outside: func() []string { return []string{"team/pod/lost"} },
+	})
 	bare := start(t, serve.Listen{Address: "127.0.0.1:0"}, serve.Config{Source: other.Source, Clock: c.Clock})
 	open := start(t, serve.Listen{Address: "127.0.0.1:0"}, serve.Config{Source: c.Source, Clock: c.Clock})
 	guarded := start(t, serve.Listen{Address: "127.0.0.1:0", SelfSigned: true, Guarded: true}, serve.Config{Source: c.Source, Clock: c.Clock, Auth: guest{}})

@@ -264,7 +264,7 @@ func (a *api) queue(r *http.Request, _ query) (Answer, error) {
 	return one(s, v)
 }
 
-var states = []string{string(view.Pending), string(view.Starting), string(view.Running), string(view.Growing), string(view.Leaving)}
+var states = []string{string(view.Pending), string(view.Starting), string(view.Running), string(view.Growing), string(view.Leaving), string(view.Outside)}
 
 func (a *api) jobs(r *http.Request, q query) (Answer, error) {
 	state := q.Get("state")
@@ -280,7 +280,7 @@ func (a *api) jobs(r *http.Request, q query) (Answer, error) {
 		why := q.Get("reason") == "" || j.Reason != nil && j.Reason.Code == q.Get("reason")
 		return is && why && (q.Get("user") == "" || j.User == q.Get("user")) && under(j.Queue, q.Get("queue"))
 	}
-	return list(s, filtered(s.Jobs, keep), q), nil
+	return list(s, append(filtered(s.Jobs, keep), filtered(s.Outside, keep)...), q), nil
 }
 
 // jobDetail is a job with its tasks.
@@ -297,6 +297,9 @@ func (a *api) job(r *http.Request, _ query) (Answer, error) {
 	}
 	id := r.PathValue("id")
 	j, ok := s.Job(id)
+	if !ok {
+		j, ok = s.OutsideJob(id)
+	}
 	if !ok {
 		return Answer{}, missing("job", id, "GET "+Prefix+"/jobs lists the jobs; one that has ended is not kept")
 	}

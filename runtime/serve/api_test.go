@@ -204,6 +204,37 @@ func TestJobsAreFilteredAndCutToPages(t *testing.T) {
 	}
 }
 
+// nowhere is an adapter that knows of a job that no queue takes.
+type nowhere struct{}
+
+func (nowhere) Extra(id string) []view.Reason {
+	if id != "lost" {
+		return nil
+	}
+	return []view.Reason{{Code: "acl-denied", Text: "eve may not submit"}}
+}
+
+func TestAJobThatNoQueueTakesIsListedAfterTheOthers(t *testing.T) {
+	_, h := serveBusy(t, view.Options{Extra: nowhere{}, Outside: func() []string { return []string{"lost", "train"} }})
+	for query, want := range map[string]int{"": 21, "?state=outside": 1, "?reason=acl-denied": 1, "?state=waiting": 9, "?queue=root": 20, "?user=ann": 20} {
+		if e := ask(t, h, "/api/v1/jobs"+query); e.Total != want {
+			t.Errorf("%s: %d jobs, not %d", query, e.Total, want)
+		}
+	}
+	all := items[view.Job](t, ask(t, h, "/api/v1/jobs"))
+	if last := all[len(all)-1]; last.ID != "lost" || last.State != view.Outside {
+		t.Errorf("%+v", last)
+	}
+	var got struct {
+		State string
+		Tasks []view.Task
+		Extra []view.Reason
+	}
+	if err := json.Unmarshal(ask(t, h, "/api/v1/jobs/lost").Item, &got); err != nil || got.State != "outside" || got.Tasks == nil || len(got.Extra) != 1 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 func TestAJobComesWithItsTasksAndWhatTheAdapterKnows(t *testing.T) {
 	_, h := serveBusy(t, view.Options{Extra: gated{}})
 	var got struct {

@@ -204,7 +204,7 @@ func (c *captured) jobIndex(known map[*world.Job]int32, j *world.Job) int32 {
 	})
 	for k := range j.Groups {
 		g := &j.Groups[k]
-		c.groups = append(c.groups, capturedGroup{min: g.Min, size: g.Size, wanted: g.Wanted(), finished: g.Finished, shape: g.Shape})
+		c.groups = append(c.groups, capturedGroup{min: g.Min, size: max(g.Min, g.Size-g.Absent), wanted: g.Wanted(), finished: g.Finished, shape: g.Shape})
 	}
 	return i
 }

@@ -75,10 +75,7 @@ func (s *Snapshot) ExplainJob(id string, evictions []Eviction, extra []Reason) (
 		if len(past) == 0 && len(extra) == 0 {
 			return nil, false
 		}
-		return &Explanation{
-			Kind: "job", Name: id, State: "unknown", Levels: []Level{}, Extra: extra, Evictions: past,
-			Summary: id + " has no tasks in the scheduler's world now",
-		}, true
+		return s.explainOutside(id, past, extra), true
 	}
 	e := &Explanation{Kind: "job", Name: id, State: string(j.State), Extra: extra, Tasks: s.Tasks(id), Evictions: past, Levels: []Level{}}
 	e.Summary = s.summary(j, past)

@@ -95,7 +95,7 @@ func TestWhatNobodyKnowsIsNotExplained(t *testing.T) {
 	if job || queue || node {
 		t.Errorf("job %v, queue %v, node %v", job, queue, node)
 	}
-	if e, ok := s.ExplainJob("x", nil, []view.Reason{{Code: "gated", Text: "its pods have scheduling gates"}}); !ok || e.State != "unknown" {
+	if e, ok := s.ExplainJob("x", nil, []view.Reason{{Code: "gated", Text: "its pods have scheduling gates"}}); !ok || e.State != "outside" || !strings.Contains(e.Summary, "its pods have scheduling gates [gated]") {
 		t.Error("what the adapter knows of a job is told though the world does not have it")
 	}
 }

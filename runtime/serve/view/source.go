@@ -37,6 +37,9 @@ type Options struct {
 	NodeNote func(node string) string
 	// Extra has what the adapter knows about a job beyond the world.
 	Extra Extra
+	// Outside lists the jobs whose pods wait, whether they are in the world or not: those that are
+	// not, and of which Extra knows why, are told beside the others. It is called from any goroutine.
+	Outside func() []string
 	// Usage is what probes report of nodes, as usage.Table.Snapshot has it; Pods says
 	// whose the pods are that they name. Both are called from any goroutine.
 	Usage func() []usage.Node
@@ -210,6 +213,9 @@ func (s *Source) publish(c *captured, r *request) {
 	}
 	if s.o.Created != nil {
 		snap.markCreated(s.o.Created(), s.o.Stays)
+	}
+	if s.o.Outside != nil && s.o.Extra != nil {
+		snap.addOutside(s.o.Outside(), s.o.Extra.Extra)
 	}
 	s.mu.Lock()
 	s.number++

@@ -7,6 +7,8 @@
 package view
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/musterhq/muster/builtin/amount"
@@ -27,8 +29,10 @@ type Snapshot struct {
 	Queues   []Queue // each with its subtree, siblings by name
 	Jobs     []Job   // by submit time and id
 	Nodes    []Node  // by name
+	Outside  []Job   // that are not in the world, by id
 	queueIx  map[string]int
 	jobIx    map[string]int
+	outIx    map[string]int // of Outside
 	nodeIx   map[string]int
 	tasksOf  [][]Task // of each job
 	pendings []int    // by queue index: pending jobs in the subtree
@@ -154,12 +158,12 @@ func (s State) Waits() bool { return s == Pending || s == Starting || s == Growi
 // Job is one job.
 type Job struct {
 	ID       string    `json:"id"`
-	Queue    string    `json:"queue"`
+	Queue    string    `json:"queue"` // "" of one that is outside
 	User     string    `json:"user,omitempty"`
 	State    State     `json:"state"`
 	Priority int64     `json:"priority,omitempty"`
-	Submit   time.Time `json:"submit"`
-	Since    time.Time `json:"since,omitzero"` // start of its oldest running task
+	Submit   time.Time `json:"submit,omitzero"` // zero of one that is outside
+	Since    time.Time `json:"since,omitzero"`  // start of its oldest running task
 	Groups   []Group   `json:"groups"`
 	GPUs     int64     `json:"gpu_milli"` // held
 	Nodes    int       `json:"nodes"`     // on which it has tasks
@@ -181,7 +185,7 @@ type Job struct {
 type Group struct {
 	Name     string   `json:"name,omitempty"`
 	Min      int32    `json:"min"`
-	Size     int32    `json:"size"`
+	Size     int32    `json:"size"` // without tasks that have no pod, unless the gang needs them
 	Running  int32    `json:"running"`
 	Starting int32    `json:"starting,omitempty"`
 	Leaving  int32    `json:"leaving,omitempty"`
@@ -278,7 +282,23 @@ func Quantity(resource string, a int64) string {
 	if resource == amount.MemoryName && (a >= 10<<30 || a <= -10<<30) && a%(1<<30) != 0 {
 		a -= a % (1 << 30) // nobody counts the odd bytes of many
 	}
+	if amount.IsGPU(resource) && a%1000 != 0 {
+		return gpuText(a)
+	}
 	return amount.Format(resource, amount.Amount(a))
+}
+
+// gpuText writes parts of GPUs, as measured use, shared devices and guarantees that the pool can't
+// keep have them: all of a few, tenths of many, cut so that what is nearly free is not told as free.
+func gpuText(milli int64) string {
+	sign := ""
+	if milli < 0 {
+		sign, milli = "-", -milli
+	}
+	if milli >= 10_000 {
+		milli -= milli % 100
+	}
+	return sign + strings.TrimRight(strings.TrimRight(fmt.Sprintf("%d.%03d", milli/1000, milli%1000), "0"), ".")
 }
 
 // stamp is a time of the core; 0 is none.

@@ -42,11 +42,13 @@ config, or a placement rule, and how long it must be empty then to go.`,
 		}),
 		a.list(listing{
 			use: "jobs", short: "list the jobs, by submit time", path: "/jobs",
-			long:     "Jobs that wait are told with the reason; `muster explain job NAME` says more.",
+			long: `Jobs that wait are told with the reason; ` + "`muster explain job NAME`" + ` says more. GPUS are those
+that a job holds, of those that it wants (0/8) if some of its tasks wait. Jobs that no queue
+takes come last, as outside: they have neither queue nor submit time.`,
 			examples: "  muster get jobs --state waiting\n  muster get jobs --queue root.batch --reason queue-max -o wide",
 			filters: []filter{
 				{name: "queue", usage: "only in the subtree of this `QUEUE`"},
-				{name: "state", usage: "only in this `STATE`: pending, starting, running, growing, leaving, or waiting for all with tasks that wait"},
+				{name: "state", usage: "only in this `STATE`: pending, starting, running, growing, leaving, outside, or waiting for all with tasks that wait"},
 				{name: "user", usage: "only of this `USER`"},
 				{name: "reason", usage: "only those that wait for this `CODE`"},
 			}, text: (*app).jobsText,

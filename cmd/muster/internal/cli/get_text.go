@@ -97,21 +97,49 @@ func (a *app) jobsText(raw json.RawMessage, wide bool) error {
 	w := columns(a.out, names)
 	for i := range jobs {
 		j := &jobs[i]
-		reason := "-"
-		if j.Reason != nil {
-			reason = j.Reason.Code
-			if wide {
-				reason = j.Reason.Text
-			}
-		}
-		tasks := tasksText(j.Groups)
+		queue, tasks, held := or(safe(j.Queue), "-"), tasksText(j.Groups), gpusOf(j)
 		if wide {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%d\t%s\t%s\n", safe(j.ID), safe(j.Queue), safe(j.User), j.Priority, j.State, tasks, gpus(j.GPUs), j.Nodes, j.Submit.UTC().Format(time.RFC3339), safe(reason))
+			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%d\t%s\t%s\n", safe(j.ID), queue, or(safe(j.User), "-"), j.Priority, j.State, tasks, held, j.Nodes, submitted(j), safe(reasonOf(j, wide)))
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", safe(j.ID), safe(j.Queue), j.State, tasks, gpus(j.GPUs), j.Nodes, safe(reason))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", safe(j.ID), queue, j.State, tasks, held, j.Nodes, safe(reasonOf(j, wide)))
 	}
 	return w.Flush()
+}
+
+// reasonOf is why a job waits: the code, or a sentence that has it.
+func reasonOf(j *view.Job, wide bool) string {
+	switch {
+	case j.Reason == nil:
+		return "-"
+	case !wide:
+		return j.Reason.Code
+	case j.State == view.Outside:
+		return j.Reason.Code + ": " + j.Reason.Text
+	}
+	return j.Reason.Text
+}
+
+func submitted(j *view.Job) string {
+	if j.Submit.IsZero() {
+		return "-"
+	}
+	return j.Submit.UTC().Format(time.RFC3339)
+}
+
+// gpusOf is how many GPUs a job holds, of how many it wants if some of its tasks wait.
+func gpusOf(j *view.Job) string {
+	if j.State == view.Outside {
+		return "-"
+	}
+	wanted := int64(0)
+	for _, g := range j.Groups {
+		wanted += int64(g.Waiting) * g.Request[amount.GPUName]
+	}
+	if wanted == 0 {
+		return gpus(j.GPUs)
+	}
+	return gpus(j.GPUs) + "/" + gpus(j.GPUs+wanted)
 }
 
 // tasksText is how many of a job's tasks run, and the gang if not all belong to it.
@@ -119,6 +147,9 @@ func tasksText(groups []view.Group) string {
 	var running, size, least int32
 	for _, g := range groups {
 		running, size, least = running+g.Running, size+g.Size, least+g.Min
+	}
+	if len(groups) == 0 {
+		return "-"
 	}
 	if least == size {
 		return fmt.Sprintf("%d/%d", running, size)

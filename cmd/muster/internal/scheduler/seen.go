@@ -29,7 +29,7 @@ type seen struct {
 func newSeen(p *process) *seen {
 	s := &seen{p: p}
 	s.source = view.NewSource(s, view.NewRecorder(clock.Real{}), view.Options{
-		Leader: s.leadership, Paused: s.paused, Policies: p.policy.status, Extra: s,
+		Leader: s.leadership, Paused: s.paused, Policies: p.policy.status, Extra: s, Outside: s.waiting,
 		Usage: p.probes.usage(), Pods: s.jobOf, Created: s.created, Stays: int64(p.o.IdleCreated),
 	})
 	p.events.quiet = func() bool {
@@ -115,6 +115,22 @@ func (s *seen) Extra(id string) (out []view.Reason) {
 		out = append(out, view.Reason{Code: r.Code, Text: r.Text})
 	}
 	return out
+}
+
+// waiting lists the jobs whose pods are bound nowhere, a job perhaps several times.
+func (s *seen) waiting() (ids []string) {
+	s.mu.Lock()
+	l := s.leader
+	s.mu.Unlock()
+	if l == nil {
+		return nil
+	}
+	for _, uid := range l.Mirror.Unbound() {
+		if id, ok := l.Mirror.JobOf(usage.PodRef{UID: string(uid)}); ok {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 func (s *seen) open() (*serve.Server, error) {

@@ -1,0 +1,120 @@
+package view
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Outside is the state of a job that is not in the scheduler's world: no queue takes it, or none
+// of its pods may be scheduled. Such a job has no queue, and waits for nobody but its owner.
+const Outside State = "outside"
+
+// addOutside lists the jobs that the adapter knows of and the world does not, by id. A job of which
+// nothing is known is on its way into the world.
+func (s *Snapshot) addOutside(ids []string, about func(id string) []Reason) {
+	slices.Sort(ids)
+	s.outIx = map[string]int{}
+	for _, id := range slices.Compact(ids) {
+		if _, in := s.jobIx[id]; in {
+			continue
+		}
+		why := about(id)
+		if len(why) == 0 {
+			continue
+		}
+		s.outIx[id] = len(s.Outside)
+		s.Outside = append(s.Outside, Job{ID: id, State: Outside, Groups: []Group{}, Reason: &why[0]})
+	}
+}
+
+// OutsideJob finds a job that is not in the world.
+func (s *Snapshot) OutsideJob(id string) (*Job, bool) {
+	i, ok := s.outIx[id]
+	if !ok {
+		return nil, false
+	}
+	return &s.Outside[i], true
+}
+
+// explainOutside says why a job is not in the world.
+func (s *Snapshot) explainOutside(id string, past []Eviction, extra []Reason) *Explanation {
+	e := &Explanation{
+		Kind: "job", Name: id, State: "unknown", Levels: []Level{}, Extra: extra, Evictions: past,
+		Summary: id + " has no tasks in the scheduler's world now",
+	}
+	if len(extra) == 0 {
+		return e
+	}
+	e.State = string(Outside)
+	e.Summary += fmt.Sprintf(": %s [%s]", extra[0].Text, extra[0].Code)
+	e.Unblock = s.letIn(extra[0])
+	return e
+}
+
+// letIn says what lets a job into the world.
+func (s *Snapshot) letIn(why Reason) string {
+	switch why.Code {
+	case "no-queue":
+		if near := s.near(queueIn(why.Text)); near != "" {
+			return fmt.Sprintf("did you mean the queue %s? `muster get queues` lists all", near)
+		}
+		return "the label muster.dev/queue (or queue) names a leaf; `muster get queues` lists the queues"
+	case "acl-denied":
+		return "a submitacl of the queue, or of one above it, that names the user or a group"
+	case "queue-draining":
+		return "another queue; this one is being taken out of the configuration"
+	}
+	return ""
+}
+
+// near is the leaf whose path is nearest to one that is not there, "" if none is near: an edit or
+// two away, more in a long name.
+func (s *Snapshot) near(path string) string {
+	best, least := "", len(path)/5+1
+	for i := range s.Queues {
+		q := &s.Queues[i]
+		if d := edits(path, q.Path); q.Leaf && path != "" && d <= least && (best == "" || d < least) {
+			best, least = q.Path, d
+		}
+	}
+	return best
+}
+
+// queueNamed finds the queue that a refusal is about.
+var queueNamed = regexp.MustCompile(`queue "?([A-Za-z0-9_:#/@.-]+)`)
+
+// queueIn is the path of the queue that a refusal names, the last if there are several; a bare
+// name is one below the root.
+func queueIn(text string) string {
+	all := queueNamed.FindAllStringSubmatch(text, -1)
+	if len(all) == 0 {
+		return ""
+	}
+	path := strings.ToLower(all[len(all)-1][1])
+	if strings.HasPrefix(path, "root.") {
+		return path
+	}
+	return "root." + path
+}
+
+// edits is how many letters must be put in, left out or replaced to turn one text into another.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		corner := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replaced := corner
+			if a[i] != b[j] {
+				replaced++
+			}
+			corner, row[j+1] = row[j+1], min(replaced, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
