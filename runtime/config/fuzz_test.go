@@ -68,3 +68,22 @@ func seeds(tb testing.TB) []string {
 	}
 	return out
 }
+
+// FuzzManifest: no manifest makes ParseManifest panic, and every place is in the text.
+func FuzzManifest(f *testing.F) {
+	for _, s := range seeds(f) {
+		f.Add(s)
+		f.Add(wrapped(s, manifestKey, "|"))
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		file, _, problems := ParseManifest("m.yaml", []byte(text))
+		if (file == nil) != (problems.Err() != nil) {
+			t.Fatalf("file %v, problems %v", file, problems)
+		}
+		for _, p := range problems {
+			if p.Line < 1 || p.Col < 1 || p.File == "m.yaml" && p.Line > strings.Count(text, "\n")+1 {
+				t.Fatalf("bad place %#v", p)
+			}
+		}
+	})
+}

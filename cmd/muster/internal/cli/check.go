@@ -51,7 +51,8 @@ func (a *app) checkConfig() *cobra.Command {
 	c := a.command("config FILE…", "find every problem of queue configurations", `
 Reads YuniKorn's queues.yaml as it is, and Muster's own keys. Errors are what a
 scheduler would refuse, warnings are settings that nothing acts on. All problems
-are listed at once, with line and column. Notes are no problems: where a file that is
+are listed at once, with line and column. Of the manifest of a Kubernetes ConfigMap the
+text below data, key queues.yaml, is read. Notes are no problems: where a file that is
 in order lets everybody submit everywhere, it is said.`, `
   muster check config queues.yaml
   muster check config --lint -o json queues.yaml`,
@@ -68,7 +69,7 @@ func checkConfigFile(path string) (checkedFile, error) {
 	if err != nil {
 		return out, failed("name a queues.yaml that can be read", "cannot read %w", pathFirst(err))
 	}
-	file, usedDefault, problems := config.ParseOrDefault(path, text)
+	file, usedDefault, problems := config.ParseManifest(path, text)
 	out.Problems = configFindings(problems)
 	if file != nil {
 		var parts []string
