@@ -104,6 +104,15 @@ func missing(kind, name, hint string) error {
 	return &Error{http.StatusNotFound, "unknown-" + kind, fmt.Sprintf("there is no %s %q", kind, name), hint}
 }
 
+// noQueue says that there is no such queue, and which may have been meant.
+func noQueue(s *view.Snapshot, path string) error {
+	hint := "GET " + Prefix + "/queues lists the queues"
+	if near := s.Near(path); near != "" {
+		hint = "did you mean " + near + "? " + hint
+	}
+	return missing("queue", path, hint)
+}
+
 // query is the parameters of a request.
 type query struct {
 	url.Values
@@ -259,7 +268,7 @@ func (a *api) queue(r *http.Request, _ query) (Answer, error) {
 	}
 	v, ok := s.Queue(r.PathValue("path"))
 	if !ok {
-		return Answer{}, missing("queue", r.PathValue("path"), "GET "+Prefix+"/queues lists the queues")
+		return Answer{}, noQueue(s, r.PathValue("path"))
 	}
 	return one(s, v)
 }
@@ -357,7 +366,7 @@ func (a *api) explainQueue(r *http.Request, _ query) (Answer, error) {
 	}
 	e, ok := s.ExplainQueue(r.PathValue("path"))
 	if !ok {
-		return Answer{}, missing("queue", r.PathValue("path"), "GET "+Prefix+"/queues lists the queues")
+		return Answer{}, noQueue(s, r.PathValue("path"))
 	}
 	return one(s, e)
 }

@@ -57,7 +57,7 @@ func (s *Snapshot) explainOutside(id string, past []Eviction, extra []Reason) *E
 func (s *Snapshot) letIn(why Reason) string {
 	switch why.Code {
 	case "no-queue":
-		if near := s.near(queueIn(why.Text)); near != "" {
+		if near := s.near(queueIn(why.Text), true); near != "" {
 			return fmt.Sprintf("did you mean the queue %s? `muster get queues` lists all", near)
 		}
 		return "the label muster.dev/queue (or queue) names a leaf; `muster get queues` lists the queues"
@@ -69,13 +69,23 @@ func (s *Snapshot) letIn(why Reason) string {
 	return ""
 }
 
-// near is the leaf whose path is nearest to one that is not there, "" if none is near: an edit or
-// two away, more in a long name.
-func (s *Snapshot) near(path string) string {
+// Near is the path of the queue that is nearest to one that is not there, "" if none is near: an
+// edit or two away, more in a long name, and not the root, whose name may be left out.
+func (s *Snapshot) Near(path string) string {
+	if near := s.near(path, false); near != "" || len(s.Queues) == 0 {
+		return near
+	}
+	return s.near(s.Queues[0].Path+"."+path, false)
+}
+
+func (s *Snapshot) near(path string, leaf bool) string {
 	best, least := "", len(path)/5+1
 	for i := range s.Queues {
 		q := &s.Queues[i]
-		if d := edits(path, q.Path); q.Leaf && path != "" && d <= least && (best == "" || d < least) {
+		if leaf && !q.Leaf || q.Parent == "" || path == "" || max(len(path)-len(q.Path), len(q.Path)-len(path)) > least {
+			continue
+		}
+		if d := edits(path, q.Path); d < least || d == least && best == "" {
 			best, least = q.Path, d
 		}
 	}

@@ -68,6 +68,18 @@ func TestWhoIsOutsideIsToldWhatLetsHimIn(t *testing.T) {
 	}
 }
 
+func TestTheQueueThatMayHaveBeenMeantIsFound(t *testing.T) {
+	s := servetest.Busy(t, view.Options{}).Snapshot()
+	for path, want := range map[string]string{
+		"root.reserch": "root.research", "reserch": "root.research", "batsh": "root.batch", "root.research.llmm": "root.research.llm",
+		"": "", "x": "", "somewhere.else": "",
+	} {
+		if got := s.Near(path); got != want {
+			t.Errorf("%q may mean %q, not %q", path, got, want)
+		}
+	}
+}
+
 func TestTasksWithoutAPodAreNoPartOfAJobsSize(t *testing.T) {
 	c := servetest.New(t, servetest.Tree(), view.Options{})
 	ray := servetest.Job("ray", "root.batch", "", 4, 1)

@@ -1,12 +1,12 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -72,16 +72,20 @@ func readFrom(ctx context.Context, c *client.Client, path string, q url.Values, 
 	case errors.As(err, &gone):
 		return m, failed("start it with `muster scheduler`, forward its port (`kubectl port-forward -n muster-system svc/muster 9070`), or name it with --server or MUSTER_SERVER", "%w", err)
 	case errors.As(err, &told):
-		return m, failed(cmp.Or(listed[told.Code], told.Hint), "%w", err)
+		return m, failed(commandHint(told), "%w", err)
 	}
 	return m, err
 }
 
-// listed are hints in place of the API's, whose paths are for those who ask it themselves.
-var listed = map[string]string{
-	"unknown-queue": "`muster get queues` lists the queues",
-	"unknown-job":   "`muster get jobs` lists the jobs; one that has ended is not kept",
-	"unknown-node":  "`muster get nodes` lists the nodes",
+// apiPath finds what the API's hints tell those who ask it themselves.
+var apiPath = regexp.MustCompile("GET " + serve.Prefix + `/([a-z]+)`)
+
+// commandHint is a hint of the API with commands in place of paths.
+func commandHint(e *serve.Error) string {
+	if e.Code == "not-found" {
+		return "the scheduler has no such path; is it older than this muster? `muster doctor` compares them"
+	}
+	return strings.ReplaceAll(apiPath.ReplaceAllString(e.Hint, "`muster get $1`"), "/readyz tells", "`muster doctor` tells why")
 }
 
 // printRead prints what was read: as it came in JSON and YAML, else by text.
