@@ -360,6 +360,9 @@ func (s *Scheduler) play(ctx context.Context, l *loop.Loop) error {
 	rest.Go(func() { _ = s.mirror.Run(ctx) })
 	rest.Go(func() { s.tend(ctx) })
 	rest.Go(func() { s.forgo(ctx) })
+	if k, ok := s.o.Queues.(queue.Keeper); ok {
+		rest.Go(func() { k.Keep(ctx) })
+	}
 	err := l.Run(ctx)
 	rest.Wait()
 	stop()

@@ -35,7 +35,15 @@ func (e *eventSink) Event(about runtime.Object, kind, reason, text string) {
 	if e.quiet() {
 		return
 	}
-	e.log.Info(text, "event", reason)
+	level := slog.LevelInfo
+	if kind == corev1.EventTypeWarning {
+		level = slog.LevelWarn
+	}
+	with := []any{"event", reason}
+	if r, ok := about.(*corev1.ObjectReference); ok {
+		with = append(with, "kind", r.Kind, "name", r.Name)
+	}
+	e.log.Log(context.Background(), level, text, with...)
 	e.recorder.Event(about, kind, reason, text)
 }
 

@@ -26,7 +26,9 @@ func (p *process) openQueues() (queueSource, error) {
 		if name == "" {
 			return nil, fmt.Errorf("--queues %s: write configmap:NAMESPACE/NAME", p.o.Queues)
 		}
-		return queue.NewConfigMap(queue.ConfigMapOptions{Client: p.client, Namespace: namespace, Name: name, Events: p.events})
+		return queue.NewConfigMap(queue.ConfigMapOptions{
+			Client: p.client, Namespace: namespace, Name: name, Events: p.events, Own: p.o.Namespace, Log: p.o.Log,
+		})
 	case "crd":
 		return queue.NewObjects(queue.ObjectsOptions{
 			Client: p.dynamic, Events: p.events,

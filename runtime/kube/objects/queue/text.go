@@ -7,15 +7,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/musterhq/muster/builtin/spec"
 	"github.com/musterhq/muster/runtime/clock"
 	"github.com/musterhq/muster/runtime/config"
 	"github.com/musterhq/muster/runtime/kube/objects"
@@ -24,6 +29,7 @@ import (
 // Reasons of events on the ConfigMap.
 const (
 	InvalidQueues = "InvalidQueues" // the text has errors; what held before holds on
+	MissingQueues = "MissingQueues" // there is no such ConfigMap; likewise
 	QueuesRefused = "QueuesRefused" // valid, but jobs are in the way; tried again
 	QueuesApplied = "QueuesApplied"
 )
@@ -35,7 +41,11 @@ type ConfigMapOptions struct {
 	// Key of the text; "" is queues.yaml. A binary KEY.gz is taken as well, as YuniKorn does.
 	Key    string
 	Events objects.Recorder
-	Clock  clock.Clock // nil is the real one
+	// Own is Muster's namespace: there the text is kept that was good last (LastGoodName).
+	// "" keeps none.
+	Own   string
+	Log   *slog.Logger // nil hears nothing
+	Clock clock.Clock  // nil is the real one
 }
 
 // ConfigMap is a queues.yaml in a ConfigMap.
@@ -43,7 +53,15 @@ type ConfigMap struct {
 	*holder
 	o      ConfigMapOptions
 	follow *objects.ConfigMap
-	told   string // what was told last, so that it is told once
+	memory *memory
+
+	told   string      // what was told last, so that it is told once
+	warned bool        // that was a warning
+	anew   atomic.Bool // a warning is told once more
+	past   *good       // what holds, if it is from the memory
+
+	good atomic.Pointer[good] // what holds, nil if nothing does
+	keep chan struct{}        // holds a token while good is another one
 }
 
 // NewConfigMap returns a source that reads a ConfigMap, which need not be there yet.
@@ -54,7 +72,13 @@ func NewConfigMap(o ConfigMapOptions) (*ConfigMap, error) {
 	if o.Events == nil {
 		o.Events = objects.NoEvents{}
 	}
-	c := &ConfigMap{o: o, holder: newHolder(o.Clock, fmt.Sprintf("ConfigMap %s/%s", o.Namespace, o.Name))}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	c := &ConfigMap{
+		o: o, holder: newHolder(o.Clock, fmt.Sprintf("ConfigMap %s/%s", o.Namespace, o.Name)),
+		memory: &memory{client: o.Client, namespace: o.Own, log: o.Log}, keep: make(chan struct{}, 1),
+	}
 	var err error
 	c.follow, err = objects.NewConfigMap(o.Client, o.Namespace, o.Name, c.wake)
 	return c, err
@@ -67,9 +91,13 @@ func (c *ConfigMap) Watch(ctx context.Context, apply Apply) error {
 	reading.Go(func() { c.follow.Run(ctx) })
 	var again time.Duration
 	for c.wait(ctx, c.alarm(again)) {
-		again = 0
-		if err := c.look(apply); errors.Is(err, errRefused) {
+		switch err := c.look(ctx, apply); {
+		case errors.Is(err, errRefused):
 			again = retryAfter
+		case errors.Is(err, errUnknown):
+			again = askAgain
+		default:
+			again = 0
 		}
 	}
 	return ctx.Err()
@@ -78,42 +106,119 @@ func (c *ConfigMap) Watch(ctx context.Context, apply Apply) error {
 // errRefused wraps what Apply has said.
 var errRefused = errors.New("the new queues can't hold yet")
 
+// errUnknown says that it is not known whether there is something to go on with.
+var errUnknown = errors.New("the API server did not answer")
+
+// askAgain is how long it waits before it asks again.
+const askAgain = time.Second
+
+// fault is why a ConfigMap gives no queues.
+type fault struct {
+	reason string   // of the event
+	what   string   // one line: "6 errors and 2 warnings"
+	lines  []string // one for each problem, where there are several
+	until  string   // when that ends
+	err    error    // all of it
+}
+
 // look reads, judges, applies and tells.
-func (c *ConfigMap) look(apply Apply) error {
-	m, err := c.follow.Get()
-	if err == nil && m == nil {
-		err = fmt.Errorf("there is no ConfigMap %s/%s", c.o.Namespace, c.o.Name)
+func (c *ConfigMap) look(ctx context.Context, apply Apply) error {
+	if c.anew.Swap(false) && c.warned {
+		c.told = ""
 	}
-	if err != nil {
-		c.missing(err)
+	m, err := c.follow.Get()
+	if err != nil && !apierrors.IsForbidden(err) {
+		c.missing(err) // there may be one
 		return err
+	}
+	if m == nil {
+		if err == nil {
+			err = fmt.Errorf("there is no ConfigMap %s/%s", c.o.Namespace, c.o.Name)
+		}
+		nobody := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: c.o.Namespace, Name: c.o.Name}}
+		return c.holdOn(ctx, nobody, &fault{reason: MissingQueues, what: err.Error(), until: "there is one", err: err}, apply)
+	}
+	tree, warnings, bad := c.judge(m)
+	if bad != nil {
+		return c.holdOn(ctx, m, bad, apply)
+	}
+	return c.hold(m, tree, warnings, apply)
+}
+
+// judge reads the tree in a ConfigMap.
+func (c *ConfigMap) judge(m *corev1.ConfigMap) (*spec.Tree, config.Problems, *fault) {
+	invalid := func(err error) *fault {
+		return &fault{reason: InvalidQueues, what: err.Error(), until: "it is mended", err: err}
 	}
 	text, err := queuesText(m, c.o.Key)
 	if err != nil {
-		c.missing(err)
-		c.tell(m, corev1.EventTypeWarning, InvalidQueues, err.Error())
-		return err
+		return nil, nil, invalid(err)
 	}
 	f, problems := config.Parse(c.o.Key, text)
 	if f == nil {
-		c.missing(fmt.Errorf("ConfigMap %s/%s: %w", c.o.Namespace, c.o.Name, problems))
-		c.tell(m, corev1.EventTypeWarning, InvalidQueues, objects.Lines(objects.MaxEvent, headline(problems), lines(problems)))
-		return problems
+		bad := invalid(fmt.Errorf("ConfigMap %s/%s: %w", c.o.Namespace, c.o.Name, problems))
+		bad.what, bad.lines = headline(problems), lines(problems)
+		return nil, nil, bad
 	}
-	return c.hold(m, f, problems, apply)
+	tree, err := partition(c.o.Key, f)
+	if err != nil {
+		return nil, nil, invalid(err)
+	}
+	return tree, problems, nil
 }
 
-func (c *ConfigMap) hold(m *corev1.ConfigMap, f *config.File, warnings config.Problems, apply Apply) error {
-	tree, err := partition(c.o.Key, f)
-	if err == nil {
-		if err = c.take(tree, apply); err != nil {
-			err = fmt.Errorf("%w: %w", errRefused, err)
+// holdOn has the queues go on that were good last: those that hold, or, if this replica
+// has seen none yet, those that were kept by the one that led.
+func (c *ConfigMap) holdOn(ctx context.Context, m *corev1.ConfigMap, bad *fault, apply Apply) error {
+	c.missing(bad.err)
+	if c.tree() == nil {
+		if err := c.recall(ctx, apply); err != nil {
+			return fmt.Errorf("%w: %w", errUnknown, err)
 		}
 	}
-	if err != nil {
-		c.tell(m, corev1.EventTypeWarning, QueuesRefused, err.Error()+"; the queues before hold on")
+	c.tell(m, corev1.EventTypeWarning, bad.reason, objects.Lines(objects.MaxEvent, bad.what+c.meanwhile(bad.until), bad.lines))
+	return bad.err
+}
+
+// meanwhile says what holds while the ConfigMap has no good queues.
+func (c *ConfigMap) meanwhile(until string) string {
+	switch {
+	case c.tree() == nil:
+		return "; nothing is scheduled until " + until
+	case c.past != nil:
+		return fmt.Sprintf("; the queues of %s hold on until %s", c.past.at, until)
+	}
+	return "; the queues before hold on"
+}
+
+// recall applies what was kept, if there is something. The error says that it is not known.
+func (c *ConfigMap) recall(ctx context.Context, apply Apply) error {
+	g, err := c.memory.read(ctx, c.o.Namespace+"/"+c.o.Name, c.o.Key)
+	if g == nil || err != nil {
 		return err
 	}
+	m := &corev1.ConfigMap{}
+	g.put(m)
+	tree, _, bad := c.judge(m)
+	if bad != nil { // by another version of Muster, perhaps
+		c.memory.ignore(fmt.Errorf("the text of %s has errors: %w", g.at, bad.err))
+		return nil
+	}
+	if err := c.take(tree, apply); err != nil {
+		return err
+	}
+	c.past = g
+	c.good.Store(g)
+	return nil
+}
+
+func (c *ConfigMap) hold(m *corev1.ConfigMap, tree *spec.Tree, warnings config.Problems, apply Apply) error {
+	if err := c.take(tree, apply); err != nil {
+		c.tell(m, corev1.EventTypeWarning, QueuesRefused, err.Error()+c.meanwhile("no jobs are in the way"))
+		return fmt.Errorf("%w: %w", errRefused, err)
+	}
+	c.past = nil
+	c.remember(m)
 	text := "these queues hold"
 	if len(warnings) > 0 {
 		text = objects.Lines(objects.MaxEvent, "these queues hold, with "+count(len(warnings), "warning"), lines(warnings))
@@ -122,11 +227,25 @@ func (c *ConfigMap) hold(m *corev1.ConfigMap, f *config.File, warnings config.Pr
 	return nil
 }
 
+// remember has the text kept that holds.
+func (c *ConfigMap) remember(m *corev1.ConfigMap) {
+	g := goodOf(m, c.o.Key)
+	if was := c.good.Load(); was != nil && was.digest() == g.digest() {
+		return
+	}
+	g.at = time.Unix(0, c.clock.Now()).UTC().Format(time.RFC3339)
+	c.good.Store(g)
+	select {
+	case c.keep <- struct{}{}:
+	default:
+	}
+}
+
 // tell makes one event of what is new.
 func (c *ConfigMap) tell(m *corev1.ConfigMap, kind, reason, text string) {
 	text = objects.Cut(objects.MaxEvent, text)
 	if now := reason + "\n" + text; now != c.told {
-		c.told = now
+		c.told, c.warned = now, kind == corev1.EventTypeWarning
 		c.o.Events.Event(objects.Reference(corev1.SchemeGroupVersion.WithKind("ConfigMap"), m), kind, reason, text)
 	}
 }
@@ -160,7 +279,7 @@ func headline(ps config.Problems) string {
 	if warnings > 0 {
 		text += " and " + count(warnings, "warning")
 	}
-	return text + "; the queues before hold on"
+	return text
 }
 
 func count(n int, what string) string {
