@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"errors"
-	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -122,7 +121,7 @@ func TestOneThatStandsBySaysWhetherItIsReady(t *testing.T) {
 		"it is":     {nil, "/readyz says: ok", OK},
 	} {
 		source := view.NewSource(nil, nil, view.Options{Leader: func() view.Leadership { return view.Leadership{Holder: "muster-1"} }})
-		s := httptest.NewServer(http.Handler(serve.Handler(serve.Config{Source: source, Ready: func() error { return c.ready }})))
+		s := httptest.NewServer(serve.Handler(serve.Config{Source: source, Ready: func() error { return c.ready }}))
 		asked, err := client.New(client.Options{Server: s.URL})
 		if err != nil {
 			t.Fatal(err)
