@@ -2,7 +2,6 @@ package mirror
 
 import (
 	"cmp"
-	"fmt"
 	"math"
 	"reflect"
 	"slices"
@@ -673,9 +672,10 @@ func (m *Mirror) tellAll(j *job) {
 
 // tellProblems tells once what of a pod is passed over.
 func (m *Mirror) tellProblems(p *pod) {
-	for _, t := range p.told {
+	for i := range p.told {
+		t := &p.told[i]
 		m.out.work.Events = append(m.out.work.Events, act.Event{
-			About: reference(p), Type: corev1.EventTypeNormal, Reason: camel(t.Code), Text: fmt.Sprintf("%s: %s", t.Field, t.Text),
+			About: reference(p), Type: corev1.EventTypeNormal, Reason: camel(t.Code), Text: sentence(t),
 		})
 	}
 	p.told = nil
