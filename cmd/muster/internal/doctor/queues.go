@@ -39,20 +39,26 @@ func queues(ctx context.Context, api kubernetes.Interface, in Installation) Chec
 	if !ok {
 		namespace, name = in.Namespace, namespace
 	}
+	told, err := newestEvent(ctx, api, namespace, name)
+	if ctx.Err() != nil {
+		return skip("queues", "try again", "%v", err)
+	}
 	m, err := api.CoreV1().ConfigMaps(namespace).Get(ctx, name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
-		return warn("queues", "create it, with the text below the key "+queuesKey+"; a scheduler that starts without it is never ready",
-			"there is no ConfigMap %s/%s, in which the queues should be: those before hold until the scheduler starts anew", namespace, name)
+		text := "; the scheduler goes on with those that were good last, if it has any"
+		if told != nil && told.Type == corev1.EventTypeWarning {
+			text = ": " + told.Reason + ": " + told.Message
+		}
+		return warn("queues", "create it, with the text below the key "+queuesKey, "there is no ConfigMap %s/%s, in which the queues should be%s", namespace, name, text)
 	case err != nil:
 		return skip("queues", "may you get ConfigMaps there?", "the ConfigMap %s/%s can't be read: %v", namespace, name, err)
 	}
-	told, err := newestEvent(ctx, api, m)
-	if err != nil && ctx.Err() != nil {
-		return skip("queues", "try again", "%v", err)
-	}
 	return judged(m, told)
 }
+
+// goOn is what a scheduler does without good queues.
+const goOn = ", so the scheduler goes on with those that were good last"
 
 // judged says how a ConfigMap of queues stands. told is the last that the scheduler has said of
 // it, nil if that is not known any more.
@@ -64,7 +70,7 @@ func judged(m *corev1.ConfigMap, told *corev1.Event) Check {
 		if told.Reason == queue.QueuesRefused {
 			mend = "let the jobs in its way end, or put their queues back; it is tried again"
 		}
-		return warn("queues", mend, "the queues in ConfigMap %s do not hold since %s, those before do: %s: %s",
+		return warn("queues", mend, "the queues in ConfigMap %s do not hold since %s: %s: %s",
 			at, timeOf(told).UTC().Format(time.RFC3339), told.Reason, strings.Join(lines[:min(2, len(lines))], " ")).with(lines)
 	}
 	text, there := m.Data[queuesKey]
@@ -72,14 +78,16 @@ func judged(m *corev1.ConfigMap, told *corev1.Event) Check {
 		if len(m.BinaryData) > 0 { // packed perhaps: the scheduler is the one to say
 			return ok("queues", "the scheduler tells nothing bad of ConfigMap %s", at)
 		}
-		return warn("queues", "put the text below the key "+queuesKey, "the ConfigMap %s has no key %s: the queues before hold", at, queuesKey)
+		return warn("queues", "put the text below the key "+queuesKey, "the ConfigMap %s has no key %s"+goOn, at, queuesKey)
 	}
-	_, _, problems := config.ParseOrDefault(queuesKey, []byte(text))
+	f, _, problems := config.ParseOrDefault(queuesKey, []byte(text))
 	errs, warnings := problems.Count()
 	switch {
 	case errs > 0:
 		first := problems[slices.IndexFunc(problems, func(p config.Problem) bool { return p.Severity == config.Error })]
-		return warn("queues", mend, "the queues in ConfigMap %s have %d errors, so those before hold: %s:%d:%d: %s [%s]", at, errs, first.File, first.Line, first.Col, first.Message, first.Code).with(linesOf(problems))
+		return warn("queues", mend, "the queues in ConfigMap %s have %d errors"+goOn+": %s:%d:%d: %s [%s]", at, errs, first.File, first.Line, first.Col, first.Message, first.Code).with(linesOf(problems))
+	case !slices.ContainsFunc(f.Partitions, func(p config.Partition) bool { return p.Name == "default" }):
+		return warn("queues", "call the partition default: all nodes of a cluster are in it", "the queues in ConfigMap %s have no partition default"+goOn, at)
 	case warnings > 0:
 		return warn("queues", mend, "the queues in ConfigMap %s hold, but %d of their settings have no effect: %s:%d:%d: %s [%s]",
 			at, warnings, problems[0].File, problems[0].Line, problems[0].Col, problems[0].Message, problems[0].Code).with(linesOf(problems))
@@ -133,16 +141,16 @@ func flagOf(args []string, name string) string {
 
 // newestEvent is the last that the scheduler has said of a ConfigMap, nil if it said nothing, or
 // that has been forgotten.
-func newestEvent(ctx context.Context, api kubernetes.Interface, m *corev1.ConfigMap) (*corev1.Event, error) {
-	list, err := api.CoreV1().Events(m.Namespace).List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.kind=ConfigMap,involvedObject.name=" + m.Name})
+func newestEvent(ctx context.Context, api kubernetes.Interface, namespace, name string) (*corev1.Event, error) {
+	list, err := api.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.kind=ConfigMap,involvedObject.name=" + name})
 	if err != nil {
 		return nil, err
 	}
-	ours := []string{queue.InvalidQueues, queue.QueuesRefused, queue.QueuesApplied}
+	ours := []string{queue.InvalidQueues, queue.MissingQueues, queue.QueuesRefused, queue.QueuesApplied}
 	var out []*corev1.Event
 	for i := range list.Items {
 		e := &list.Items[i]
-		if e.InvolvedObject.Kind == "ConfigMap" && e.InvolvedObject.Name == m.Name && slices.Contains(ours, e.Reason) {
+		if e.InvolvedObject.Kind == "ConfigMap" && e.InvolvedObject.Name == name && slices.Contains(ours, e.Reason) {
 			out = append(out, e)
 		}
 	}
