@@ -100,6 +100,12 @@ func TestAMeteredModuleDoesWhatThePlainOneDoes(t *testing.T) {
 		}
 		plain, _ := compiler.run(suite, bin, 0)
 		interpreted, fuelToo := interpreter.run(suite, metered, enough)
+		if strings.HasSuffix(plain.trap, "stack overflow") { // recursion is bounded sooner, and by the interpreter sooner still
+			if compiled.trap == "" || interpreted.trap == "" {
+				t.Fatalf("metered: %v\ninterpreter: %v\nplain: %v", compiled, interpreted, plain)
+			}
+			return
+		}
 		if !plain.equal(compiled) {
 			t.Fatalf("metered: %v\nplain: %v", compiled, plain)
 		}
