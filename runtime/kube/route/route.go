@@ -246,8 +246,8 @@ func refusal(code, format string, args ...any) *Refusal {
 // denial says who may not use which queue.
 func denial(n *node, path string, j *Job) *Refusal {
 	who := fmt.Sprintf("user %q", j.User)
-	if len(j.Groups) > 0 {
-		who += fmt.Sprintf(" (groups %s)", strings.Join(j.Groups, ", "))
+	if named := slices.DeleteFunc(slices.Clone(j.Groups), func(g string) bool { return g == "" }); len(named) > 0 {
+		who += fmt.Sprintf(" (groups %s)", strings.Join(named, ", "))
 	}
 	what := "to queue " + n.path
 	if len(path) > len(n.path) {

@@ -59,6 +59,8 @@ type ConfigMap struct {
 	warned bool        // that was a warning
 	anew   atomic.Bool // a warning is told once more
 	past   *good       // what holds, if it is from the memory
+	// defaulted says that what holds is YuniKorn's default, as nothing was ever configured.
+	defaulted bool
 
 	good atomic.Pointer[good] // what holds, nil if nothing does
 	keep chan struct{}        // holds a token while good is another one
@@ -118,6 +120,7 @@ type fault struct {
 	what   string   // one line: "6 errors and 2 warnings"
 	lines  []string // one for each problem, where there are several
 	until  string   // when that ends
+	none   bool     // nothing is configured, which is no error
 	err    error    // all of it
 }
 
@@ -152,9 +155,14 @@ func (c *ConfigMap) judge(m *corev1.ConfigMap) (*spec.Tree, config.Problems, *fa
 	}
 	text, err := queuesText(m, c.o.Key)
 	if err != nil {
-		return nil, nil, invalid(err)
+		bad := invalid(err)
+		bad.none = errors.Is(err, errNoKey)
+		return nil, nil, bad
 	}
-	f, problems := config.Parse(c.o.Key, text)
+	f, none, problems := config.ParseOrDefault(c.o.Key, text)
+	if none {
+		return nil, nil, &fault{reason: InvalidQueues, what: c.o.Key + " is empty", until: "it is mended", none: true, err: fmt.Errorf("ConfigMap %s/%s: %s is empty", m.Namespace, m.Name, c.o.Key)}
+	}
 	if f == nil {
 		bad := invalid(fmt.Errorf("ConfigMap %s/%s: %w", c.o.Namespace, c.o.Name, problems))
 		bad.what, bad.lines = headline(problems), lines(problems)
@@ -176,6 +184,11 @@ func (c *ConfigMap) holdOn(ctx context.Context, m *corev1.ConfigMap, bad *fault,
 			return fmt.Errorf("%w: %w", errUnknown, err)
 		}
 	}
+	if c.tree() == nil && bad.none {
+		if err := c.byDefault(apply); err != nil {
+			return fmt.Errorf("%w: %w", errRefused, err)
+		}
+	}
 	c.tell(m, corev1.EventTypeWarning, bad.reason, objects.Lines(objects.MaxEvent, bad.what+c.meanwhile(bad.until), bad.lines))
 	return bad.err
 }
@@ -185,10 +198,24 @@ func (c *ConfigMap) meanwhile(until string) string {
 	switch {
 	case c.tree() == nil:
 		return "; nothing is scheduled until " + until
+	case c.defaulted:
+		return "; " + config.DefaultUsed
 	case c.past != nil:
 		return fmt.Sprintf("; the queues of %s hold on until %s", c.past.at, until)
 	}
 	return "; the queues before hold on"
+}
+
+// byDefault applies YuniKorn's default, as YuniKorn does where nothing is configured. That is
+// for who begins: where queues hold already, a text that was emptied takes nobody's quota.
+func (c *ConfigMap) byDefault(apply Apply) error {
+	f, _, _ := config.ParseOrDefault(c.o.Key, nil)
+	tree, err := partition(c.o.Key, f)
+	if err == nil {
+		err = c.take(tree, apply)
+	}
+	c.defaulted = err == nil
+	return err
 }
 
 // recall applies what was kept, if there is something. The error says that it is not known.
@@ -217,7 +244,7 @@ func (c *ConfigMap) hold(m *corev1.ConfigMap, tree *spec.Tree, warnings config.P
 		c.tell(m, corev1.EventTypeWarning, QueuesRefused, err.Error()+c.meanwhile("no jobs are in the way"))
 		return fmt.Errorf("%w: %w", errRefused, err)
 	}
-	c.past = nil
+	c.past, c.defaulted = nil, false
 	c.remember(m)
 	text := "these queues hold"
 	if len(warnings) > 0 {
@@ -250,6 +277,9 @@ func (c *ConfigMap) tell(m *corev1.ConfigMap, kind, reason, text string) {
 	}
 }
 
+// errNoKey is that of a ConfigMap that says nothing of queues.
+var errNoKey = errors.New("has no key")
+
 // queuesText finds the text under a key, packed or not.
 func queuesText(m *corev1.ConfigMap, key string) ([]byte, error) {
 	if text, ok := m.Data[key]; ok {
@@ -260,7 +290,7 @@ func queuesText(m *corev1.ConfigMap, key string) ([]byte, error) {
 	}
 	packed, ok := m.BinaryData[key+".gz"]
 	if !ok {
-		return nil, fmt.Errorf("ConfigMap %s/%s has no key %s", m.Namespace, m.Name, key)
+		return nil, fmt.Errorf("ConfigMap %s/%s %w %s", m.Namespace, m.Name, errNoKey, key)
 	}
 	r, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {

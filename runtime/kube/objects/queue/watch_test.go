@@ -228,7 +228,10 @@ func TestWhatIsNotThereIsSaidAndWaitedFor(t *testing.T) {
 	if _, err := client.CoreV1().ConfigMaps("muster").Create(t.Context(), m, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the missing key", func() bool { return told.count("has no key queues.yaml") == 1 }, told)
+	eventually(t, "YuniKorn's default", func() bool { return strings.HasPrefix(l.String(), "root") && c.Ready() == nil }, l)
+	if told.count("Warning InvalidQueues on yunikorn-configs: ConfigMap muster/yunikorn-configs has no key queues.yaml; it configures no partition, so YuniKorn's default holds") != 1 {
+		t.Error(told)
+	}
 	var packed bytes.Buffer
 	zip := gzip.NewWriter(&packed)
 	if _, err := zip.Write([]byte(team)); err != nil || zip.Close() != nil {
@@ -238,6 +241,13 @@ func TestWhatIsNotThereIsSaidAndWaitedFor(t *testing.T) {
 	m.BinaryData = map[string][]byte{"queues.yaml.gz": packed.Bytes()}
 	replace(t, client, m)
 	eventually(t, "the packed queues", func() bool { return l.String() == "root; root.team" }, told)
+	m = m.DeepCopy()
+	m.BinaryData, m.Data = nil, map[string]string{"queues.yaml": "# none any more\n"}
+	replace(t, client, m)
+	eventually(t, "that nothing is configured", func() bool { return told.count("queues.yaml is empty; the queues before hold on") == 1 }, told)
+	if l.String() != "root; root.team" {
+		t.Errorf("who had queues has %s", l)
+	}
 }
 
 func TestManyProblemsFitIntoOneEvent(t *testing.T) {
