@@ -10,6 +10,8 @@ import (
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/token"
+
+	"github.com/musterhq/muster/hostabi"
 )
 
 // reader turns YAML nodes into values of the schema. A node of the wrong type is
@@ -264,40 +266,13 @@ func keyHint(key string, keys []string) string {
 	if slices.Contains(laterKeys, key) {
 		return key + " is not in this version of Muster; remove it"
 	}
-	best, distance := "", 3
-	for _, k := range keys {
-		d := editDistance(strings.ToLower(key), strings.ToLower(k))
-		if d < distance {
-			best, distance = k, d
-		}
+	lower := make([]string, len(keys))
+	for i, k := range keys {
+		lower[i] = strings.ToLower(k)
 	}
-	if best != "" {
-		return "did you mean " + best + "? (keys are case-sensitive)"
+	if i := slices.Index(lower, hostabi.Nearest(strings.ToLower(key), lower)); i >= 0 {
+		return "did you mean " + keys[i] + "? (keys are case-sensitive)"
 	}
 	sorted := slices.SortedFunc(slices.Values(keys), cmp.Compare[string])
 	return "known keys: " + strings.Join(sorted, ", ")
-}
-
-// editDistance is Levenshtein's, with texts longer than 40 bytes taken as far
-// away, since no key is that long.
-func editDistance(a, b string) int {
-	if len(a) > 40 || len(b) > 40 {
-		return 40
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			next := diagonal
-			if a[i] != b[j] {
-				next = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], next
-		}
-	}
-	return row[len(b)]
 }

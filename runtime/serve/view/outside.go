@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/musterhq/muster/hostabi"
 )
 
 // Outside is the state of a job that is not in the scheduler's world: no queue takes it, or none
@@ -69,27 +71,25 @@ func (s *Snapshot) letIn(why Reason) string {
 	return ""
 }
 
-// Near is the path of the queue that is nearest to one that is not there, "" if none is near: an
-// edit or two away, more in a long name, and not the root, whose name may be left out.
-func (s *Snapshot) Near(path string) string {
-	if near := s.near(path, false); near != "" || len(s.Queues) == 0 {
-		return near
-	}
-	return s.near(s.Queues[0].Path+"."+path, false)
-}
+// Near is the path of the queue that was meant by one that is not there, "" if none is near
+// (hostabi.Nearest). The root's name, which may be left out, does not count.
+func (s *Snapshot) Near(path string) string { return s.near(path, false) }
 
 func (s *Snapshot) near(path string, leaf bool) string {
-	best, least := "", len(path)/5+1
+	if len(s.Queues) == 0 {
+		return ""
+	}
+	top := s.Queues[0].Path + "."
+	var below []string
 	for i := range s.Queues {
-		q := &s.Queues[i]
-		if leaf && !q.Leaf || q.Parent == "" || path == "" || max(len(path)-len(q.Path), len(q.Path)-len(path)) > least {
-			continue
-		}
-		if d := edits(path, q.Path); d < least || d == least && best == "" {
-			best, least = q.Path, d
+		if q := &s.Queues[i]; q.Parent != "" && (q.Leaf || !leaf) {
+			below = append(below, strings.TrimPrefix(q.Path, top))
 		}
 	}
-	return best
+	if best := hostabi.Nearest(strings.TrimPrefix(path, top), below); best != "" {
+		return top + best
+	}
+	return ""
 }
 
 // queueNamed finds the queue that a refusal is about.
@@ -107,24 +107,4 @@ func queueIn(text string) string {
 		return path
 	}
 	return "root." + path
-}
-
-// edits is how many letters must be put in, left out or replaced to turn one text into another.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		corner := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replaced := corner
-			if a[i] != b[j] {
-				replaced++
-			}
-			corner, row[j+1] = row[j+1], min(replaced, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
