@@ -95,7 +95,7 @@ func (s State) volcano(w statusOf, least int32) {
 		return
 	}
 	switch over := s.Succeeded + s.Failed; {
-	case s.Members > 0 && over == s.Members && s.Succeeded > 0:
+	case over == s.Members && s.Succeeded > 0:
 		phase = "Completed"
 	case s.scheduled(least):
 		phase = "Running"

@@ -189,7 +189,11 @@ func (c *ConfigMap) holdOn(ctx context.Context, m *corev1.ConfigMap, bad *fault,
 			return fmt.Errorf("%w: %w", errRefused, err)
 		}
 	}
-	c.tell(m, corev1.EventTypeWarning, bad.reason, objects.Lines(objects.MaxEvent, bad.what+c.meanwhile(bad.until), bad.lines))
+	holds := c.meanwhile(bad.until)
+	if bad.none && c.defaulted {
+		holds = "; " + config.DefaultUsed
+	}
+	c.tell(m, corev1.EventTypeWarning, bad.reason, objects.Lines(objects.MaxEvent, bad.what+holds, bad.lines))
 	return bad.err
 }
 
@@ -199,7 +203,7 @@ func (c *ConfigMap) meanwhile(until string) string {
 	case c.tree() == nil:
 		return "; nothing is scheduled until " + until
 	case c.defaulted:
-		return "; " + config.DefaultUsed
+		return "; YuniKorn's default holds on until " + until
 	case c.past != nil:
 		return fmt.Sprintf("; the queues of %s hold on until %s", c.past.at, until)
 	}

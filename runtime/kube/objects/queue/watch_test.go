@@ -232,6 +232,11 @@ func TestWhatIsNotThereIsSaidAndWaitedFor(t *testing.T) {
 	if told.count("Warning InvalidQueues on yunikorn-configs: ConfigMap muster/yunikorn-configs has no key queues.yaml; it configures no partition, so YuniKorn's default holds") != 1 {
 		t.Error(told)
 	}
+	m = m.DeepCopy()
+	m.Data["queues.yaml"] = "partitions: 7\n"
+	replace(t, client, m)
+	eventually(t, "an error, and what holds", func() bool { return told.count("; YuniKorn's default holds on until it is mended") == 1 }, told)
+	delete(m.Data, "queues.yaml")
 	var packed bytes.Buffer
 	zip := gzip.NewWriter(&packed)
 	if _, err := zip.Write([]byte(team)); err != nil || zip.Close() != nil {
